@@ -14,6 +14,7 @@ from analysis.decision.judged import Judged, costs_of_draws, higher, minimum_gai
 from analysis.decision.pick import Pick, has_rows, pick
 from analysis.placement_results import FIT, Kind, PlacementResult
 from analysis.placements import PlacementRuns
+from analysis.probabilities import chance
 from analysis.uncertainty import Estimate, estimate, known
 from trainables.constraint import Constraint
 from trainables.pareto import Objective, as_costs, directions_of, dominance, fronts, non_dominated, share_on_frontier
@@ -209,7 +210,7 @@ def _baseline(path: Path, objectives: tuple[Objective, ...], results: Sequence[P
 def _reason(one: PlacementResult, above: Sequence[str], fit: Objective) -> str:
     assert one.candidate is not None and one.candidate.gain is not None and one.candidate.admissible is not None
     stated = f"{one.candidate.seeds_admissible} of {one.candidate.seeds} seeds meet the constraint at step "
-    stated += f"{one.candidate.candidate.step}, a new one with probability {one.candidate.admissible:.2f}"
+    stated += f"{one.candidate.candidate.step}, a new one with probability {chance(one.candidate.admissible)}"
     if above:
         return f"dominated by {_listed(above)}; {stated}"
     gain = one.candidate.gain

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.decision_changes import Changes, changes
 from benchmarks.decision_oracle import oracle
 from benchmarks.decision_rules import LEVEL, conclude, pick_before, pick_now, pick_of_finalists, said, said_before, true
-from benchmarks.decision_worlds import ALL_PASS_ROWS, LIMIT, World, asked, world
+from benchmarks.decision_worlds import ALL_PASS_ROWS, EVALS, LIMIT, PICKS, World, asked, world
 
 EDGES = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 SEEDS = (1, 2, 3, 5)
 BARRED_SEEDS = (2, 3, 5)
-EVALS = 4
 LEVELS = (0.9, 0.7, 0.5)
-CALIBRATION, PICKS, ORACLE = 1, 2, 3  # streams of random numbers
+CALIBRATION, ORACLE = 1, 3  # streams of random numbers, beside that of the picks
 LEAST_PROBABILITY = 0.0005  # half a draw: what was never seen is not impossible
 LOG_LOSS_BAR, COVERAGE_BAR = 0.45, (0.93, 0.97)
 GAP_BAR = {False: 0.05, True: 0.08}
@@ -79,6 +79,7 @@ class Measured:
     calibrations: tuple[Calibration, ...]
     coverages: tuple[Coverage, ...]
     regrets: tuple[Regret, ...]
+    changes: tuple[Changes, ...]
 
 
 def measure(worlds: int, say: Callable[[str], None]) -> Measured:
@@ -86,13 +87,15 @@ def measure(worlds: int, say: Callable[[str], None]) -> Measured:
     calibrations: list[Calibration] = []
     coverages: list[Coverage] = []
     regrets: list[Regret] = []
+    changed: list[Changes] = []
     for seeds in SEEDS:
         found, covered = calibrate(worlds, seeds)
         calibrations += found
         coverages += covered
         regrets += regret(worlds, seeds)
+        changed += changes(worlds, seeds)
         say(f"{seeds} seeds: log loss {', '.join(f'{one.log_loss:.3f} ({one.estimator})' for one in found)}")
-    return Measured(worlds, tuple(calibrations), tuple(coverages), tuple(regrets))
+    return Measured(worlds, tuple(calibrations), tuple(coverages), tuple(regrets), tuple(changed))
 
 
 # ------------------------------------------------------------------- probabilities and intervals

@@ -10,6 +10,7 @@ from statistics import NormalDist
 
 from analysis import templates
 from analysis.decision.pooled import PRIOR_FREEDOM, PRIOR_SEED_DEVIATION
+from analysis.decision.settled import ACCEPTED, MARGIN
 from analysis.decision.shrinkage import LEAST_SPREAD
 from benchmarks.decision_measure import (
     BARRED_SEEDS,
@@ -74,6 +75,12 @@ def page(found: Measured, scale: Scale, machine: str, day: date) -> str:
         regrets=[
             [one.seeds, one.rule, f"{one.regret:.3f}", f"{one.violations:.0%}", f"{one.nothing:.0%}"]
             for one in found.regrets
+        ],
+        accepted=f"{ACCEPTED:g}",
+        margin=f"{MARGIN:g}",
+        changes=[
+            [one.seeds, f"{one.low:g} to {one.high:g}", one.cases, f"{one.said:.2f}", f"{one.true:.2f}"]
+            for one in found.changes
         ],
         candidates=f"{CANDIDATES:,}",
         resamples=f"{RESAMPLES:,}",

@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.decision.admissibility import probability
 from analysis.decision.choice import Chosen, choose, finalists
+from analysis.decision.judged import TAILS
 from analysis.decision.pooled import draw_weights, pooled
 from analysis.decision.shrinkage import shrunk
 from analysis.uncertainty import estimate
@@ -96,8 +97,13 @@ def pick_now(one: World, found: Conclusions, level: float = LEVEL) -> tuple[int,
 def _choice(one: World, found: Conclusions, level: float) -> tuple[np.ndarray, Chosen | None]:
     count, seeds = one.seed_generality.shape
     admissible = probability(found.new_generality[:, :count] - LIMIT, np.full(count, seeds), np.zeros(count))
-    chosen = choose(found.fit[:, :count], found.generality[:, :count], admissible >= level, one.sizes[:count])
-    return admissible, chosen
+    at_level = _at_level(found, admissible, level)
+    return admissible, choose(found.fit[:, :count], found.generality[:, :count], at_level, one.sizes[:count])
+
+
+def _at_level(found: Conclusions, admissible: np.ndarray, level: float) -> np.ndarray:
+    gains = found.fit[:, :-1] - found.fit[:, -1:]
+    return (admissible >= level) & (np.quantile(gains, TAILS[0], axis=0) > 0.0)
 
 
 def pick_of_finalists(whole: World, generator: np.random.Generator, level: float = LEVEL) -> tuple[int, int] | None:
@@ -115,7 +121,7 @@ def pick_of_finalists(whole: World, generator: np.random.Generator, level: float
 def _finalists(one: World, found: Conclusions, level: float) -> tuple[int, ...]:
     count, means = len(one.seed_generality), found.fit.mean(axis=0)
     admissible, choice = _choice(one, found, level)
-    return finalists(choice, means[:count], admissible, np.ones(count, dtype=bool), level)
+    return finalists(choice, means[:count], admissible, ~_at_level(found, admissible, level), level)
 
 
 def pick_before(one: World) -> tuple[int, int] | None:

@@ -23,6 +23,8 @@ FIT_SEED_DEVIATION, PASS_SEED_DEVIATION = 0.035, 0.039
 ROW, ROW_OF_ARM, ROW_OF_SEED = 0.5, 0.2, 0.3  # shares of the latent's variance
 EVAL_CORRELATION = 0.75  # of a row's luck between consecutive evals of one trial
 LIMIT = 0.9
+EVALS = 4  # of each trial, where something is picked
+PICKS = 2  # stream of random numbers of the sweeps from which something is picked
 ALMOST = 0.001  # no truth is exactly 0 or 1, whose latent would be infinite
 
 

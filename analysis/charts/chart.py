@@ -12,6 +12,7 @@ import numpy as np
 from analysis.charts.labels import place_labels
 from analysis.frontier import FIT, FrontierInfo, Kind, PlacementResult
 from analysis.placements import SeedRun
+from analysis.probabilities import percent
 from analysis.report.conclusions import full_label, marked_label, values_of
 from analysis.uncertainty import Estimate
 from trainables.pareto import Objective, as_costs, directions_of
@@ -185,7 +186,7 @@ def _hover(result: PlacementResult, info: FrontierInfo) -> str:
     pairs = zip(info.objectives, values_of(result, info), strict=True)
     values = [f"{objective.name}: {text}" for objective, text in pairs]
     seeds = result.estimates[0].seeds
-    chance = f"P(frontier): {result.probability:.0%}" if result.probability is not None else "spread unknown"
+    chance = f"P(frontier): {percent(result.probability)}" if result.probability is not None else "spread unknown"
     alike = f"not separable from {', '.join(result.not_separable_from)}" if result.not_separable_from else ""
     trained = f"seeds: {seeds}; {chance}" if result.kind != "baseline" else ""
     parts = [marked_label(result), *values, trained, result.reason, alike]

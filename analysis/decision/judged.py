@@ -93,6 +93,11 @@ def gains(one: Judged, fit: Objective) -> bool:
     return one.gain is not None and one.gain.mean > minimum_gain(fit)
 
 
+def shows_gain(one: Judged, fit: Objective) -> bool:
+    """True when the interval of the gain over the baseline is above the minimum: the base alone is told apart."""
+    return one.gain is not None and one.gain.low is not None and one.gain.low > minimum_gain(fit)
+
+
 def judge(
     found: DrawnCandidates, fit: Objective, generality: Objective, constraint: Constraint, also: Sequence[str] = ()
 ) -> list[Judged]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.candidates import SeedEval
-from analysis.decision.admissibility import room
-from analysis.decision.choice import Chosen, choose, corrected, finalists, slack
+from analysis.decision.choice import Chosen, choose, finalists
+from analysis.decision.correction import Rule, corrected_values
 from analysis.decision.evidence import Contender, DrawnCandidates, evidence, row_array
 from analysis.decision.judged import (
     Interval,
@@ -19,10 +19,10 @@ from analysis.decision.judged import (
     interval_of_draws,
     judge,
     judged_without_rows,
-    minimum_gain,
+    shows_gain,
 )
 from analysis.decision.pick_reasons import not_known, not_shared, would_change
-from analysis.decision.pooled import weighted_mean
+from analysis.decision.settled import probability_of_change
 from trainables.constraint import ROUNDING, Constraint
 from trainables.pareto import Objective
 from trainables.rows_needed import LEVEL
@@ -50,12 +50,13 @@ class Pick:
     """What to ship and why.
 
     `contenders` are all candidates in the order of the draws, and `judged` the same, best fit first. `best` has the
-    best expected fit of those that gain over their baseline and are at the `level`; `alike` are those of them that it
-    is not separable from, itself included, among which `picked` is the most general, then the cheapest. All three are
-    empty where no candidate is at the level: `nearest` then names those that miss by the fewest rows. `finalists` are
-    those that more rows can make the pick. `corrected` is what the picked candidate is worth on other rows than those
-    that chose it (bootstrap bias correction), by metric, empty where it is not known. `would_change` and `unknown` are
-    sentences.
+    best expected fit of those that show a gain over their baseline and are at the `level`; `alike` are those of them
+    that it is not separable from, itself included, among which `picked` is the most general, then the cheapest. All
+    three are empty where there is no such candidate: `nearest` then names those that miss by the fewest rows.
+    `finalists` are those that more rows can make the pick. `changes` is the probability that endless rows and seeds
+    lead to another pick, None where nothing is known by row. `corrected` is what the picked candidate is worth on other
+    rows than those that chose it (bootstrap bias correction), by metric, empty where it is not known. `would_change`
+    and `unknown` are sentences.
     """
 
     level: float
@@ -69,6 +70,7 @@ class Pick:
     shipped: Shipped | None
     nearest: tuple[Judged, ...]
     finalists: tuple[Judged, ...]
+    changes: float | None
     corrected: Mapping[str, float]
     would_change: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -100,8 +102,10 @@ def pick(
     others = [judged_without_rows(one, (*names, *also), fit, constraint) for one in unknown]
     found = evidence(known, names, constraint) if known else None
     judged = judge(found, fit, generality, constraint, also) if found else []
-    choice = _choice(found, judged, fit, generality, level, only) if found else None
+    rule = Rule(fit, generality, constraint, level, only)
+    choice = _choice(found, judged, rule) if found else None
     picked = judged[choice.picked] if choice else None
+    changes = probability_of_change(found, choice.picked if choice else None, fit, constraint) if found else None
     return Pick(
         level=level,
         fit=fit,
@@ -114,8 +118,9 @@ def pick(
         shipped=_shipped(choice.picked, found, constraint, level) if found and choice else None,
         nearest=() if picked else _nearest_misses([*judged, *others], fit, only),
         finalists=_finalists(judged, choice, fit, level),
-        corrected=_corrected(found, choice, fit, generality, constraint, level, only) if found and choice else {},
-        would_change=would_change(judged, choice, level, fit, generality),
+        changes=changes,
+        corrected=corrected_values(found, judged, choice, rule) if found and choice else {},
+        would_change=would_change(judged, choice, level, fit, generality, changes or 0.0),
         unknown=(
             *not_known(judged, others, level, constraint, picked is not None),
             *not_shared(found, (fit.name, generality.name)),
@@ -138,6 +143,11 @@ def has_rows(one: Contender, names: Sequence[str]) -> bool:
     return all(name in each.rows for each in (*one.candidate.evals, *one.baseline.evals) for name in names)
 
 
+def is_at_level(one: Judged, fit: Objective, level: float) -> bool:
+    """True when a candidate may be picked: it shows a gain, and a new seed of it is admissible with the probability."""
+    return shows_gain(one, fit) and (one.admissible or 0.0) >= level
+
+
 def _best_first(judged: Sequence[Judged], fit: Objective) -> tuple[Judged, ...]:
     def order(one: Judged) -> tuple[float, str]:
         if fit.name not in one.estimates:
@@ -148,16 +158,13 @@ def _best_first(judged: Sequence[Judged], fit: Objective) -> tuple[Judged, ...]:
     return tuple(sorted(judged, key=order))
 
 
-def _choice(
-    found: DrawnCandidates, judged: Sequence[Judged], fit: Objective, generality: Objective, level: float,
-    only: Collection[str],
-) -> Chosen | None:  # fmt: skip
-    at_level = np.array([gains(one, fit) and (one.admissible or 0.0) >= level for one in judged])
+def _choice(found: DrawnCandidates, judged: Sequence[Judged], rule: Rule) -> Chosen | None:
+    at_level = np.array([is_at_level(one, rule.fit, rule.level) for one in judged])
     prices = [np.inf if one.parameters is None else one.parameters for one in found.contenders]
     return choose(
-        higher(found.draws[fit.name].expected, fit),
-        higher(found.draws[generality.name].expected, generality),
-        at_level & _allowed(found, only),
+        higher(found.draws[rule.fit.name].expected, rule.fit),
+        higher(found.draws[rule.generality.name].expected, rule.generality),
+        at_level & rule.allows(found),
         np.array(prices),
     )
 
@@ -165,15 +172,19 @@ def _choice(
 def _finalists(judged: Sequence[Judged], choice: Chosen | None, fit: Objective, level: float) -> tuple[Judged, ...]:
     means = higher(np.array([one.estimates[fit.name].mean for one in judged]), fit)
     admissible = np.array([one.admissible or 0.0 for one in judged])
-    gaining = np.array([gains(one, fit) for one in judged], dtype=bool)
-    return tuple(judged[one] for one in finalists(choice, means, admissible, gaining, level))
+    open_ones = np.array([gains(one, fit) and not is_at_level(one, fit, level) for one in judged], dtype=bool)
+    return tuple(judged[one] for one in finalists(choice, means, admissible, open_ones, level))
 
 
 def _nearest_misses(judged: Sequence[Judged], fit: Objective, only: Collection[str]) -> tuple[Judged, ...]:
-    """Return the candidates that gain and miss the level by the least: fewest rows, then the highest probability."""
+    """Return the candidates that gain and miss the level by the least.
+
+    Those that show their gain come first, then those that miss by the fewest rows, then the likeliest.
+    """
     among = [one for one in judged if not only or one.name in only]
     gaining = [one for one in among if one.rows_short is not None and gains(one, fit)]
-    return tuple(sorted(gaining, key=lambda one: (one.rows_short or 0, -(one.admissible or 0.0)))[:NEAREST])
+    order = sorted(gaining, key=lambda one: (not shows_gain(one, fit), one.rows_short or 0, -(one.admissible or 0.0)))
+    return tuple(order[:NEAREST])
 
 
 def _shipped(at: int, found: DrawnCandidates, constraint: Constraint, level: float) -> Shipped:
@@ -197,45 +208,3 @@ def _shipped(at: int, found: DrawnCandidates, constraint: Constraint, level: flo
         min(reaching, key=lambda one: one[0].metrics["eval_loss"]) if reaching else max(mine, key=lambda one: one[2])
     )
     return Shipped(each, estimates, admissible, bool(reaching))
-
-
-def _corrected(
-    found: DrawnCandidates, choice: Chosen, fit: Objective, generality: Objective, constraint: Constraint,
-    level: float, only: Collection[str],
-) -> dict[str, float]:  # fmt: skip
-    """Repeat the choice on resampled rows, with the margins that the level and the separation came to on all rows."""
-    count = len(found.contenders)
-    fits = higher(found.draws[fit.name].expected, fit)
-    lead = slack(fits, choice.best)
-    means = {name: weighted_mean(one.row_means, one.row_weights) for name, one in found.compared.items()}
-    required = _room(means, found, constraint) - _room_at_level(found, level)
-    allowed = _allowed(found, only)
-
-    def select(drawn: Mapping[str, np.ndarray]) -> int | None:
-        worth = higher(drawn[fit.name][:count] - drawn[fit.name][found.baseline_at], fit) > minimum_gain(fit)
-        admitted = np.flatnonzero(allowed & worth & (_room(drawn, found, constraint) >= required - ROUNDING))
-        if not len(admitted):
-            return None
-        mine = higher(drawn[fit.name][:count], fit)
-        alike = admitted[mine[admitted] >= mine[admitted].max() - lead[admitted] - ROUNDING]
-        return int(alike[np.argmax(higher(drawn[generality.name], generality)[alike])])
-
-    return corrected(found.compared, select)
-
-
-def _allowed(found: DrawnCandidates, only: Collection[str]) -> np.ndarray:
-    return np.array([not only or one.candidate.name in only for one in found.contenders])
-
-
-def _room(means: Mapping[str, np.ndarray], found: DrawnCandidates, constraint: Constraint) -> np.ndarray:
-    count = len(found.contenders)
-    limits = {name: means[name][found.baseline_at] for name in constraint.needs}
-    return room(constraint.allowances, limits, {name: means[name][:count] for name in constraint.needs})
-
-
-def _room_at_level(found: DrawnCandidates, level: float) -> np.ndarray:
-    """Return the room that a new seed has with the probability of the level: negative below it, (contenders,)."""
-    wanted = level / found.survival
-    tails = np.clip(1.0 - wanted, 0.0, 1.0)
-    found_room = [np.quantile(found.inside[:, at], tail) for at, tail in enumerate(tails)]
-    return np.where(wanted > 1.0, -np.inf, found_room)

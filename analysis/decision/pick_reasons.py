@@ -7,13 +7,20 @@ from collections.abc import Sequence
 from analysis.decision.choice import Chosen
 from analysis.decision.evidence import DrawnCandidates
 from analysis.decision.judged import Judged
+from analysis.decision.settled import ACCEPTED
+from analysis.probabilities import chance
 from trainables.constraint import Constraint
 from trainables.pareto import Objective
 from trainables.rows_needed import TooFewRows, too_few_rows
 
 
 def would_change(
-    judged: Sequence[Judged], choice: Chosen | None, level: float, fit: Objective, generality: Objective
+    judged: Sequence[Judged],
+    choice: Chosen | None,
+    level: float,
+    fit: Objective,
+    generality: Objective,
+    changes: float,
 ) -> tuple[str, ...]:
     """Return what would lead to another choice: a candidate that is told apart, or one that reaches the level."""
     below = [one for one in judged if one.admissible is not None and one.admissible < level]
@@ -36,10 +43,15 @@ def would_change(
     if better:
         one = max(better, key=lambda each: each.admissible or 0.0)
         found.append(
-            f"{one.name} fits better, {_value(one, fit)}, and is admissible with probability {one.admissible:.2f}, "
-            f"below {level:g}: it is considered if more rows or seeds show that it meets the constraint."
+            f"{one.name} fits better, {_value(one, fit)}, and is admissible with probability "
+            f"{chance(one.admissible or 0.0, level)}, below {level:g}: it is considered if more rows or seeds show "
+            "that it meets the constraint."
         )
-    return tuple(found) or ("No other candidate comes near: more rows or seeds are unlikely to change it.",)
+    if not found and changes > ACCEPTED:
+        found.append(
+            "More rows or seeds can show that it misses the constraint, or that another candidate fits better."
+        )
+    return tuple(found) or ("No other candidate comes near.",)
 
 
 def not_known(
@@ -79,7 +91,7 @@ def not_shared(found: DrawnCandidates | None, metrics: Sequence[str]) -> tuple[s
 def _too_few(one: TooFewRows, level: float) -> str:
     return (
         f"{one.metric} has {one.rows} rows: even an arm without a failure would be admissible with probability "
-        f"{one.reached:.2f}, below {level:g}; it takes {one.least} rows or more."
+        f"{chance(one.reached, level)}, below {level:g}; it takes {one.least} rows or more."
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from analysis import holdout
 from analysis.frontier import FIT, FrontierInfo, PlacementResult
 from analysis.mlflow_runs import TrialRun
+from analysis.probabilities import percent
 from analysis.report.shipping import shipping
 from analysis.uncertainty import MINIMUM_SEEDS, Estimate, greatest_coverage
 from trainables.pareto import Objective
@@ -198,7 +199,7 @@ def _certainty(pick: PlacementResult, info: FrontierInfo) -> str:
     if pick.not_separable_from:
         return f"{pick.placement.label} is not separable from {', '.join(pick.not_separable_from)} by its seeds."
     if pick.probability is not None:
-        return f"{pick.placement.label} is on the frontier in {pick.probability:.0%} of resampled seeds."
+        return f"{pick.placement.label} is on the frontier in {percent(pick.probability)} of resampled seeds."
     return f"With fewer than {MINIMUM_SEEDS} seeds its advantage is not established: repeat it with more seeds."
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from analysis.decision.judged import Interval, Judged
+from analysis.decision.judged import Interval, Judged, shows_gain
 from analysis.decision.pick import Pick
+from analysis.decision.settled import ACCEPTED
+from analysis.probabilities import chance
 
 
 def shipping(choice: Pick) -> list[str]:
@@ -11,13 +13,15 @@ def shipping(choice: Pick) -> list[str]:
     if choice.picked is None or choice.shipped is None:
         return [_nothing(choice)]
     picked, shipped = choice.picked, choice.shipped
+    assert picked.admissible is not None
     sentences = [
-        f"Ship {picked.name}, seed {shipped.chosen.seed}: {_both(picked, choice)}; a new seed meets the constraint "
-        f"with probability {picked.admissible:.2f}, {picked.seeds_admissible} of {picked.seeds} seeds did, the "
-        f"shipped one does with probability {shipped.admissible:.2f}"
-        + ("." if shipped.reaches_level else f", which is below {choice.level:g}: no seed reaches it alone.")
+        *undecided(choice),
+        f"{'Ship' if is_settled(choice) else 'As of now, ship'} {picked.name}, seed {shipped.chosen.seed}: "
+        f"{_both(picked, choice)}; a new seed meets the constraint "
+        f"with probability {chance(picked.admissible, choice.level)}, {picked.seeds_admissible} of {picked.seeds} "
+        f"seeds did, the shipped one does with probability {chance(shipped.admissible, choice.level)}"
+        + ("." if shipped.reaches_level else f", which is below {choice.level:g}: no seed reaches it alone."),
     ]
-    sentences += doubted_gain(picked, choice)
     if len(choice.alike) > 1:
         fits = [one.name for one in choice.alike if one is not picked]
         sentences.append(
@@ -27,29 +31,57 @@ def shipping(choice: Pick) -> list[str]:
     if choice.corrected:
         values = ", ".join(f"{name} {value:.3f}" for name, value in choice.corrected.items())
         sentences.append(f"On rows that did not choose it, the same choice among {len(choice.judged)} scores {values}.")
-    return [*sentences, *choice.would_change]
+    return [*sentences, *settled(choice), *choice.would_change]
 
 
-def doubted_gain(picked: Judged, choice: Pick) -> list[str]:
-    """Return a sentence where the gain over the base alone is not shown, else nothing."""
-    gain = picked.gain
-    if gain is None or (gain.low is not None and gain.low > 0):
+def is_settled(choice: Pick) -> bool:
+    """True when more rows or seeds are unlikely to lead to another pick."""
+    return choice.changes is not None and choice.changes <= ACCEPTED
+
+
+def undecided(choice: Pick) -> list[str]:
+    """Return the sentence that warns of a pick that more data is likely to change, else nothing."""
+    if choice.changes is None or is_settled(choice):
         return []
-    return [f"That it fits better than the base alone is not shown: {choice.fit.name} {_text(gain)} over it."]
+    return [f"Undecided: with probability {chance(choice.changes, ACCEPTED)}, more rows or seeds lead to another pick."]
+
+
+def settled(choice: Pick) -> list[str]:
+    """Return the sentence on a pick that more data is unlikely to change, else nothing."""
+    if choice.changes is None or not is_settled(choice):
+        return []
+    return [f"More rows or seeds lead to another pick with probability {chance(choice.changes, ACCEPTED)}."]
 
 
 def _nothing(choice: Pick) -> str:
-    near = "; ".join(miss(one) for one in choice.nearest)
-    return f"Ship nothing yet: no candidate meets the constraint with probability {choice.level:g} on a new seed. " + (
-        f"Nearest: {near}." if near else "No candidate gains over the baseline."
+    near = "; ".join(miss(one, choice) for one in choice.nearest)
+    return (
+        "Ship nothing yet: no candidate both shows a gain over the base alone and meets the constraint with "
+        f"probability {choice.level:g} on a new seed. "
+        + (f"Nearest: {near}." if near else "No candidate gains over the baseline.")
+        + _chance_of_one(choice)
     )
 
 
-def miss(one: Judged) -> str:
-    """Return a candidate with the rows and the probability by which it misses the constraint."""
-    chance = "unknown" if one.admissible is None else f"{one.admissible:.2f}"
+def _chance_of_one(choice: Pick) -> str:
+    if choice.changes is None:
+        return ""
+    return f" That one of them does on endless rows and seeds has probability {chance(choice.changes)}."
+
+
+def miss(one: Judged, choice: Pick) -> str:
+    """Return a candidate with what it lacks to be picked: rows, probability, or a gain that is shown."""
+    likely = "unknown" if one.admissible is None else chance(one.admissible, choice.level)
     rows = f"{one.rows_short} row{'' if one.rows_short == 1 else 's'} short" if one.rows_short else "its mean meets it"
-    return f"{one.name} ({rows}, probability {chance})"
+    return (
+        f"{one.name} ({rows}, probability {likely}{'' if shows_gain(one, choice.fit) else f', {doubt(one, choice)}'})"
+    )
+
+
+def doubt(one: Judged, choice: Pick) -> str:
+    """Return that the gain of a candidate over the base alone is not shown, with the gain where it is known."""
+    known = "" if one.gain is None else f": {choice.fit.name} {_text(one.gain)} over the base alone"
+    return f"gain not shown{known}"
 
 
 def _both(one: Judged, choice: Pick) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.attained import fit_beyond
 from analysis.decision.judged import Judged
 from analysis.frontier import FrontierInfo, PlacementResult, Volume
+from analysis.probabilities import percent
 from analysis.report.conclusions import (
     conclusion,
     criteria_text,
@@ -172,7 +173,7 @@ def _text_row(result: PlacementResult, info: FrontierInfo) -> list[str]:
         reason.append(f"not separable from {', '.join(result.not_separable_from)}")
     if result.probability and not result.on_frontier:
         drawn = "draws of rows and seeds" if result.candidate else "resampled seeds"
-        reason.append(f"on the frontier in {result.probability:.0%} of {drawn}")
+        reason.append(f"on the frontier in {percent(result.probability)} of {drawn}")
     return [
         marked_label(result),
         MARKS[result.kind],
@@ -180,7 +181,7 @@ def _text_row(result: PlacementResult, info: FrontierInfo) -> list[str]:
         *reversed(values[:2]),
         *values[2:],
         "" if result.kind == "baseline" else str(len(result.placement.seed_runs)),
-        "" if result.probability is None else f"{result.probability:.0%}",
+        "" if result.probability is None else percent(result.probability),
         "" if parameters is None else f"{parameters:,.0f}",
         criteria_text(result),
         "; ".join(reason),

@@ -27,7 +27,8 @@ def pick_in_json(choice: Pick | None) -> dict[str, Any] | None:
         return None
     one, shipped = choice.picked.candidate, choice.shipped.chosen
     return {"candidate": one.name, "arm": one.arm, "step": one.step, "scale": one.scale, "seed": shipped.seed,
-            "trial": shipped.trial.name, "trial_id": shipped.trial.trial_id}  # fmt: skip
+            "trial": shipped.trial.name, "trial_id": shipped.trial.trial_id,
+            "probability_of_change": choice.changes}  # fmt: skip
 
 
 def tags_of_pick(choice: Pick | None) -> dict[str, str]:

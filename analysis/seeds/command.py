@@ -118,6 +118,7 @@ def _print(found: Advised, form: Form, accepted: float) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from analysis.probabilities import chance
     from analysis.seeds.advice import sentences
 
     lines = sentences(found.advice, found.rows, accepted)
@@ -131,7 +132,7 @@ def _print(found: Advised, form: Form, accepted: float) -> None:
     if found.advice.limit != "settled" and found.advice.arms:
         table = Table("arm", "seeds", "chance to decide", box=None, pad_edge=False, header_style="dim")
         for one in found.advice.arms:
-            table.add_row(escape(one.arm), str(one.seeds), f"{one.chance:.2f}")
+            table.add_row(escape(one.arm), str(one.seeds), chance(one.chance))
         console.print()
         console.print(table)
     if found.command:

@@ -11,7 +11,8 @@ from analysis.decision.judged import Judged
 from analysis.decision.pick import Pick, Shipped, seed_of
 from analysis.mlflow_runs import ExperimentRuns, TrialRun
 from analysis.placements import recorded
-from analysis.report.shipping import miss
+from analysis.probabilities import chance
+from analysis.report.shipping import miss, settled, undecided
 from trainables.derived.candidate_name import parse_candidate
 from trainables.derived.copies import kept_adapters
 from trainables.errors import ExitCode, UserError, named, nearest
@@ -117,15 +118,15 @@ def _at_step(found: Conclusion, one: SeedEval) -> tuple[Measurement, ...]:
 
 
 def _nothing_to_ship(choice: Pick, found: Conclusion, arm: str) -> NothingToShip:
-    near = f"; the nearest: {'; '.join(map(miss, choice.nearest))}" if choice.nearest else ""
+    near = f"; the nearest: {'; '.join(miss(one, choice) for one in choice.nearest)}" if choice.nearest else ""
     reasons = f" {' '.join(choice.unknown)}" if choice.unknown else ""
     of = f"arm {arm}" if arm else "arm"
     among = [one.candidate for one in choice.judged if not arm or one.candidate.arm == arm]
     best = next(iter([one.candidate for one in choice.nearest] or among), None)
     anyway = f"; {shlex.join(['--arm', best.name])} ships that one all the same" if best else ""
     return NothingToShip(
-        f"a candidate to ship must gain, and meet the constraint with probability {choice.level:g}, but no {of} of "
-        f"`{found.study.name}` has one{near}.{reasons}",
+        f"a candidate to ship must show a gain, and meet the constraint with probability {choice.level:g}, but no {of} "
+        f"of `{found.study.name}` has one{near}.{reasons}",
         f"more seeds or rows raise the probability: `{typed('pareto', '--experiment', found.study.name)}` says what "
         f"each arm reached{anyway}",
     )
@@ -145,8 +146,9 @@ def _why(choice: Pick, shipped: Shipped, arm: str) -> str:
     own = f"this seed has the lowest eval loss of those at {choice.level:g} by their own rows"
     if not shipped.reaches_level:
         own = f"no seed reaches {choice.level:g} by its own rows, and this is the likeliest"
-    new = f"a new seed meets the constraint with probability {picked.admissible:.2f} ({seeds})"
-    return f"{picked.name} is {among}; {new}; {own}: {shipped.admissible:.2f}."
+    new = f"a new seed meets the constraint with probability {chance(picked.admissible, choice.level)} ({seeds})"
+    sure = "" if arm else " ".join([*undecided(choice), *settled(choice)])
+    return f"{picked.name} is {among}; {new}; {own}: {chance(shipped.admissible, choice.level)}. {sure}".rstrip()
 
 
 def _why_named(judged: Judged, shipped: Shipped | None, level: float) -> str:
@@ -155,7 +157,8 @@ def _why_named(judged: Judged, shipped: Shipped | None, level: float) -> str:
                 "meets the constraint on other rows is not known.")  # fmt: skip
     below = "" if shipped.admissible >= level and judged.admissible >= level else f", below the level of {level:g}"
     return (f"{judged.name} was named by --arm, not picked; a new seed meets the constraint with probability "
-            f"{judged.admissible:.2f}, the shipped one does with {shipped.admissible:.2f}{below}.")  # fmt: skip
+            f"{chance(judged.admissible, level)}, the shipped one does with "
+            f"{chance(shipped.admissible, level)}{below}.")  # fmt: skip
 
 
 def _baseline_of(study: ExperimentRuns, spec: TrialSpec) -> Measurement | None:

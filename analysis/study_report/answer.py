@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from analysis.decision.judged import Interval, Judged
+from analysis.decision.judged import Interval, Judged, shows_gain
 from analysis.decision.pick import Pick
-from analysis.report.shipping import doubted_gain
-
-
-def gains(found: Pick) -> bool:
-    """True when something was picked, and it is better at the task than the base alone."""
-    return found.picked is not None and found.picked.gain is not None and found.picked.gain.mean > 0
+from analysis.probabilities import percent
+from analysis.report.shipping import doubt, is_settled, settled, undecided
 
 
 def answer(found: Pick) -> list[str]:
     """Return what to ship and how sure, or why nothing; what would change it comes last."""
-    if not gains(found):
-        return _nothing(found)
     picked, shipped = found.picked, found.shipped
-    assert picked is not None
+    if picked is None:
+        return _nothing(found)
     sentences = [
-        f"Ship {picked.name}: {_values(picked, found)}.",
+        *undecided(found),
+        f"{'Ship' if is_settled(found) else 'As of now, ship'} {picked.name}: {_values(picked, found)}.",
+        *settled(found),
         f"It gains {_interval(picked.gain)} {found.fit.name} over the base alone.",
-        *doubted_gain(picked, found),
-        _admissible(picked),
+        _admissible(picked, found),
     ]
     if shipped is not None:
         sentences.append(f"Of its seeds, {shipped.chosen.trial.name} is shipped; that this one meets the constraint on "
-                         f"other rows has the probability {shipped.admissible:.0%}.")  # fmt: skip
+                         f"other rows has the probability {percent(shipped.admissible, found.level)}.")  # fmt: skip
     others = [one.name for one in found.alike if one is not picked]
     if others:
         sentences.append(f"In {found.fit.name} it cannot be told from {', '.join(others[:5])}"
@@ -38,19 +34,23 @@ def answer(found: Pick) -> list[str]:
 
 
 def _nothing(found: Pick) -> list[str]:
-    sentences = [f"Ship nothing yet: no candidate that gains over the base alone meets the constraint with probability "
-                 f"{found.level:.0%} or more."]  # fmt: skip
+    sentences = [f"Ship nothing yet: no candidate both shows a gain over the base alone and meets the constraint with "
+                 f"probability {found.level:.0%} or more."]  # fmt: skip
     for one in _likeliest(found):
         short = f" Its mean is {one.rows_short} row{'s' * (one.rows_short > 1)} short." if one.rows_short else ""
-        sentences.append(f"{one.name} comes near: {_values(one, found)}. {_admissible(one)}{short}")
+        gain = "" if shows_gain(one, found.fit) else f" Its {doubt(one, found)}."
+        sentences.append(f"{one.name} comes near: {_values(one, found)}. {_admissible(one, found)}{short}{gain}")
     return sentences
 
 
 def _likeliest(found: Pick) -> list[Judged]:
-    """Return the candidate that gains and is the likeliest to meet the constraint, of up to three arms."""
+    """Return the candidate that gains and is the likeliest to meet the constraint, of up to three arms.
+
+    Those that show their gain come first.
+    """
     gaining = [one for one in found.judged if one.admissible is not None and one.gain and one.gain.mean > 0]
     by_arm: dict[str, Judged] = {}
-    for one in sorted(gaining, key=lambda each: -(each.admissible or 0.0)):
+    for one in sorted(gaining, key=lambda each: (not shows_gain(each, found.fit), -(each.admissible or 0.0))):
         by_arm.setdefault(one.candidate.arm, one)
     return list(by_arm.values())[:3]
 
@@ -65,11 +65,11 @@ def _values(one: Judged, found: Pick) -> str:
     return ", ".join(f"{name} {_interval(one.estimates[name])}" for name in names if name in one.estimates)
 
 
-def _admissible(one: Judged) -> str:
+def _admissible(one: Judged, found: Pick) -> str:
     if one.admissible is None:
         return "Whether another seed meets the constraint is not known."
-    return (f"A new seed meets the constraint with probability {one.admissible:.0%}; {one.seeds_admissible} of "
-            f"{one.seeds} seeds did.")  # fmt: skip
+    return (f"A new seed meets the constraint with probability {percent(one.admissible, found.level)}; "
+            f"{one.seeds_admissible} of {one.seeds} seeds did.")  # fmt: skip
 
 
 def _interval(value: Interval | None) -> str:
@@ -87,7 +87,7 @@ def candidate_rows(found: Pick) -> list[tuple[str, ...]]:
         values = [_interval(one.estimates.get(name)) if name in one.estimates else "not known"
                   for name in (found.fit.name, found.generality.name)]  # fmt: skip
         rows.append((
-            one.name, *values, _percent(one.admissible), f"{one.seeds_admissible} of {one.seeds}",
+            one.name, *values, _percent(one.admissible, found.level), f"{one.seeds_admissible} of {one.seeds}",
             "not known" if one.rows_short is None else str(one.rows_short), _percent(one.on_frontier),
             "derived" if one.candidate.is_derived else "",
         ))  # fmt: skip
@@ -100,5 +100,5 @@ def candidate_header(found: Pick) -> tuple[str, ...]:
     return ("candidate", *values, "P(admissible)", "seeds admissible", "rows short", "P(frontier)", "weights")
 
 
-def _percent(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.0%}"
+def _percent(value: float | None, level: float | None = None) -> str:
+    return "not known" if value is None else percent(value, level)

@@ -19,7 +19,7 @@ from analysis.report.conclusions import conclusion, footnotes, marked_label, unk
 from analysis.report.plain_words import plain_words
 from analysis.report.tables import reach_rows, text_table
 from analysis.study_report.after_the_pick import EffectsSection, effects_section, holdout_rows
-from analysis.study_report.answer import answer, candidate_header, candidate_rows, gains, nearest
+from analysis.study_report.answer import answer, candidate_header, candidate_rows, nearest
 from analysis.study_report.curves import Plot, guard_plots, training_plots
 from analysis.study_report.evidence import (
     ArmCommand,
@@ -152,7 +152,7 @@ def _answer(concluded: Conclusion, known: Sequence[Record]) -> tuple[str, ...]:
 
 def _picked(found: Pick, info: FrontierInfo, records: Mapping[str, Record]) -> PickedSeed | None:
     """Return the seed that is shipped, else the nearest to it, None if its record is not on this machine."""
-    if gains(found) and found.shipped is not None and found.picked is not None:
+    if found.shipped is not None and found.picked is not None:
         one, name, is_shipped = found.shipped.chosen, found.picked.name, True
     else:
         near = nearest(found)

@@ -172,15 +172,17 @@ def test_each_placement_names_the_candidate_that_stands_for_it(run: Run) -> None
     assert table[0].startswith("| placement | standing | candidate |") and any("| @ 60 |" in line for line in table)
 
 
-def test_a_gain_that_may_be_none_is_said_to_be(own: Run) -> None:
-    """One answer of 60 more than the base has is no reason to ship, even where nothing else is admissible."""
+def test_a_gain_that_may_be_none_is_no_reason_to_ship(own: Run) -> None:
+    """One answer of 60 more than the base has is nothing to ship, even where nothing else is admissible."""
     weak = Planned("A1-s0", [0.0, 1 / 60], [1.0, 1.0], arm="A1")
     write_experiment(Path.cwd(), [baseline(), weak], "weak", os.environ["MLFLOW_TRACKING_URI"], probes=96)
     _, output, _ = own("pareto", experiment="weak")
     own("report", "--format", "markdown", experiment="weak")
     for said in (flat(output), flat(Path("report.md").read_text())):
-        assert "That it fits better than the base alone is not shown: exact_match 0.017 [-0." in said
-    assert "is not shown" not in flat(own("pareto")[1])
+        assert "Ship nothing yet: no candidate both shows a gain over the base alone and meets the constraint" in said
+        assert "gain not shown: exact_match 0.017 [-0." in said
+    assert own("ship", "--out", "shipped", experiment="weak")[0] == ExitCode.CHECK_FAILED
+    assert "not shown" not in flat(own("pareto")[1])
 
 
 def test_without_a_holdout_it_says_so_and_only_ship_is_next(run: Run) -> None:

@@ -182,7 +182,7 @@ def test_nothing_to_ship_names_the_nearest_by_rows(concluded) -> None:
     info = concluded({"D3-0": [(60, 40, 43)], "D2-0": [(60, 50, 30)]})
     assert recommended(info) is None
     (sentence,) = conclusion(info)
-    assert sentence.startswith("Ship nothing yet: no candidate meets the constraint with probability 0.9")
+    assert sentence.startswith("Ship nothing yet: no candidate both shows a gain over the base alone and meets")
     assert "Nearest: D3 @ 60 (1 row short" in sentence
 
 

@@ -10,6 +10,7 @@ import pytest
 from analysis.candidates import Candidate, SeedEval
 from analysis.decision.pick import Contender, Pick, pick
 from analysis.mlflow_runs import TrialRun
+from analysis.report.shipping import shipping
 from trainables.constraint import CONSTRAINT, TEXT_CONSTRAINT
 from trainables.pareto import parse_objectives
 from trainables.probes.metric import Proportion, RowResults
@@ -66,6 +67,33 @@ def test_the_most_general_of_those_that_fit_alike_is_picked(contender: Make) -> 
     assert (found.best.name, found.picked.name) == ("D1 @ 60", "C2 @ 60")
     assert {one.name for one in found.alike} == {"D1 @ 60", "C2 @ 60"}
     assert "D1 @ 60 has the best expected exact_match" in found.would_change[0]
+
+
+def test_a_gain_that_is_not_shown_is_not_picked_and_comes_after_those_that_are(contender: Make) -> None:
+    """One answer of 64 is within the noise; the arm that learned misses the level, and is the nearest."""
+    found = picked(
+        contender("A2", *[evaluated(48, 1, 96, 1.5)] * 3), contender("D3", *[evaluated(60, 40, 86, 0.5)] * 3)
+    )
+    assert found.picked is None
+    assert [one.name for one in found.nearest] == ["D3 @ 60", "A2 @ 48"]
+    weak = found.nearest[1]
+    assert weak.admissible is not None and weak.admissible > 0.9
+    assert {one.name for one in found.finalists} >= {"A2 @ 48"}
+    both = picked(contender("A2", *[evaluated(48, 1, 96, 1.5)] * 3), contender("A1", *[evaluated(60, 20, 96, 1.0)] * 3))
+    assert both.picked is not None and [one.name for one in both.alike] == ["A1 @ 60"]
+
+
+def test_a_pick_far_ahead_is_settled_and_one_beside_a_better_that_may_be_admissible_is_not(contender: Make) -> None:
+    first = contender("C2", *[evaluated(60, 50, 96, 0.5)] * 3)
+    settled = picked(first, contender("B1", *[evaluated(60, 10, 96, 1.0)] * 3))
+    undecided = picked(first, contender("D3", *[evaluated(60, 62, 89, 0.3)] * 3))
+    assert settled.picked is not None and undecided.picked is not None
+    assert (settled.picked.name, undecided.picked.name) == ("C2 @ 60", "C2 @ 60")
+    assert settled.changes is not None and settled.changes < 0.02
+    assert undecided.changes is not None and undecided.changes > 0.5
+    assert shipping(settled)[0].startswith("Ship C2 @ 60, seed 0: ")
+    assert shipping(undecided)[0].startswith("Undecided: with probability 0.")
+    assert shipping(undecided)[1].startswith("As of now, ship C2 @ 60, seed 0: ")
 
 
 def test_equal_generality_is_decided_by_the_price(contender: Make) -> None:

@@ -40,7 +40,8 @@ def reported(tmp_path: Path) -> Callable[..., StudyContent]:
 
 def test_the_first_line_says_what_to_ship_and_the_next_how_sure(reported: Callable[..., StudyContent]) -> None:
     content = reported()
-    assert content.answer[0].startswith("Ship D3 @ 60: exact_match 0.583 [")
+    assert content.answer[0] == "Undecided: with probability 0.33, more rows or seeds lead to another pick."
+    assert content.answer[1].startswith("As of now, ship D3 @ 60: exact_match 0.583 [")
     assert any("a new seed meets the constraint" in one.casefold() for one in content.answer)
     assert content.picked is not None and content.picked.is_shipped
 

@@ -1,0 +1,35 @@
+"""Writes probabilities so that rounding never moves one to the other side of a level, or makes it certain."""
+
+from __future__ import annotations
+
+LEAST_SHOWN = 0.01
+MOST_DIGITS = 6
+
+
+def chance(value: float, level: float | None = None) -> str:
+    """Return a probability for a sentence, `0.97`: two decimals, more where two would show it across the level.
+
+    Drawn probabilities are never certain: one that rounds to 0 or 1 is `below 0.01` or `above 0.99`.
+    """
+    if 0.0 <= value < LEAST_SHOWN / 2:
+        return f"below {LEAST_SHOWN:g}"
+    if 1.0 - LEAST_SHOWN / 2 < value <= 1.0:
+        return f"above {1.0 - LEAST_SHOWN:g}"
+    return _rounded(value, level, 2)
+
+
+def percent(value: float, level: float | None = None) -> str:
+    """Return a probability for the cell of a table, `97%`, by the same rules: `<1%` and `>99%` at the ends."""
+    if 0.0 <= value < LEAST_SHOWN / 2:
+        return "<1%"
+    if 1.0 - LEAST_SHOWN / 2 < value <= 1.0:
+        return ">99%"
+    return f"{_rounded(100.0 * value, None if level is None else 100.0 * level, 0)}%"
+
+
+def _rounded(value: float, level: float | None, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    while level is not None and digits < MOST_DIGITS and (float(text) >= level) != (value >= level):
+        digits += 1
+        text = f"{value:.{digits}f}"
+    return text
