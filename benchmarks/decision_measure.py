@@ -9,7 +9,16 @@ import numpy as np
 
 from benchmarks.decision_changes import Changes, changes
 from benchmarks.decision_oracle import oracle
-from benchmarks.decision_rules import LEVEL, conclude, pick_before, pick_now, pick_of_finalists, said, said_before, true
+from benchmarks.decision_rules import (
+    LEVEL,
+    conclude,
+    pick_before,
+    pick_now,
+    said,
+    said_before,
+    true,
+    with_finalists_asked,
+)
 from benchmarks.decision_worlds import ALL_PASS_ROWS, EVALS, LIMIT, PICKS, World, asked, world
 
 EDGES = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
@@ -93,7 +102,7 @@ def measure(worlds: int, say: Callable[[str], None]) -> Measured:
         calibrations += found
         coverages += covered
         regrets += regret(worlds, seeds)
-        changed += changes(worlds, seeds)
+        changed += [*changes(worlds, seeds, finalists=False), *changes(worlds, seeds, finalists=True)]
         say(f"{seeds} seeds: log loss {', '.join(f'{one.log_loss:.3f} ({one.estimator})' for one in found)}")
     return Measured(worlds, tuple(calibrations), tuple(coverages), tuple(regrets), tuple(changed))
 
@@ -155,7 +164,10 @@ def regret(worlds: int, seeds: int) -> list[Regret]:
         drawn = conclude(one, generator)
         shipped = {"before": pick_before(one)}
         shipped |= {f"pick at {level:g}": pick_now(one, drawn, level) for level in LEVELS}
-        shipped[f"pick at {LEVEL:g}, finalists asked {ALL_PASS_ROWS} rows"] = pick_of_finalists(whole, generator)
+        final = with_finalists_asked(whole, generator)
+        shipped[f"pick at {LEVEL:g}, finalists asked {ALL_PASS_ROWS} rows"] = pick_now(
+            final, conclude(final, generator)
+        )
         for name, found in shipped.items():
             outcomes.setdefault(name, []).append(_outcome(one, found))
     return [_regret(name, seeds, np.array(values)) for name, values in outcomes.items()]

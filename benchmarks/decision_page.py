@@ -78,8 +78,16 @@ def page(found: Measured, scale: Scale, machine: str, day: date) -> str:
         ],
         accepted=f"{ACCEPTED:g}",
         margin=f"{MARGIN:g}",
+        settled=settled(found),
         changes=[
-            [one.seeds, f"{one.low:g} to {one.high:g}", one.cases, f"{one.said:.2f}", f"{one.true:.2f}"]
+            [
+                one.seeds,
+                "all rows" if one.finalists else "the core",
+                f"{one.low:g} to {one.high:g}",
+                one.cases,
+                f"{one.said:.2f}",
+                f"{one.true:.2f}",
+            ]
             for one in found.changes
         ],
         candidates=f"{CANDIDATES:,}",
@@ -113,6 +121,15 @@ def misses(found: Measured) -> list[str]:
             if one.estimator == "pooled" and one.seeds in BARRED_SEEDS and not _is_covered(value):
                 lines.append(f"{one.seeds} seeds: {value:.1%} of the intervals of {name} hold the truth.")
     return lines
+
+
+def settled(found: Measured) -> str:
+    """Return how many of the picks that are called settled truly change, before and after the finalists answered."""
+    said = []
+    for when, finalists in (("on the core alone", False), ("once the finalists answered all rows", True)):
+        mine = [one for one in found.changes if one.finalists == finalists and one.high <= ACCEPTED and one.seeds > 1]
+        said.append(f"{when} {sum(round(one.true * one.cases) for one in mine)} of {sum(one.cases for one in mine)}")
+    return "; ".join(said)
 
 
 def out_of_reach(found: Measured) -> list[str]:

@@ -106,15 +106,14 @@ def _at_level(found: Conclusions, admissible: np.ndarray, level: float) -> np.nd
     return (admissible >= level) & (np.quantile(gains, TAILS[0], axis=0) > 0.0)
 
 
-def pick_of_finalists(whole: World, generator: np.random.Generator, level: float = LEVEL) -> tuple[int, int] | None:
-    """Return what the pick ships after the finalists were asked all rows, again until no new ones appear."""
+def with_finalists_asked(whole: World, generator: np.random.Generator, level: float = LEVEL) -> World:
+    """Return the sweep after the finalists were asked all rows, again until no new ones appear."""
     known: tuple[int, ...] = ()
     while True:
         one = asked(whole, known)
-        found = conclude(one, generator)
-        new = [each for each in _finalists(one, found, level) if each not in known]
+        new = [each for each in _finalists(one, conclude(one, generator), level) if each not in known]
         if not new:
-            return pick_now(one, found, level)
+            return one
         known = (*known, *new)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.decision.finalists import not_asked
 from analysis.decision.judged import Interval, Judged, shows_gain
 from analysis.decision.pick import Pick
 from analysis.decision.settled import ACCEPTED
@@ -50,7 +51,10 @@ def settled(choice: Pick) -> list[str]:
     """Return the sentence on a pick that more data is unlikely to change, else nothing."""
     if choice.changes is None or not is_settled(choice):
         return []
-    return [f"More rows or seeds lead to another pick with probability {chance(choice.changes, ACCEPTED)}."]
+    found = f"More rows or seeds lead to another pick with probability {chance(choice.changes, ACCEPTED)}"
+    if not_asked(choice.finalists):
+        return [f"{found} by the rows that chose it, which make it look safer than it is: ask the finalists."]
+    return [f"{found}."]
 
 
 def _nothing(choice: Pick) -> str:

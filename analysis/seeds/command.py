@@ -29,7 +29,8 @@ MOST_TRIALS = 20
 class Advised:
     """An advice, the rows of each metric that decides, the command that follows it, and how many trials that runs.
 
-    The command is empty where the pick is settled, or where seeds cannot settle it.
+    The command asks the finalists the rest of the rows, which trains nothing, as long as some are left; then it runs
+    seeds. It is empty where the pick is settled, or where seeds cannot settle it.
     """
 
     advice: Advice
@@ -59,12 +60,14 @@ def seeds(  # noqa: PLR0913, PLR0917 one function is the whole command line
     if not 0 < accepted < 1:
         raise UserError(f"--accepted must be above 0 and below 1, but got {quoted(accepted)}", "--accepted 0.1")
     asked, spent = ConclusionOptions(experiment, tracking_uri, x, y, level=level), 0
+    ran: set[tuple[str, ...]] = set()
     while True:
         with working(Console(stderr=True), f"reading {experiment}, and drawing again from its rows and seeds"):
             found = _advised(asked, margin, accepted)
         _print(found, form, accepted)
-        if not loop or not found.command:
+        if not loop or not found.command or found.command in ran:
             return
+        ran.add(found.command)
         if spent + found.trials > max_trials:
             left = max_trials - spent
             print(
@@ -79,6 +82,7 @@ def _advised(asked: ConclusionOptions, margin: float, accepted: float) -> Advise
     from analysis.decision.evidence import evidence
     from analysis.decision.pick import has_rows
     from analysis.read_conclusion import read_conclusion
+    from analysis.report.next_commands import finalists_to_ask
     from analysis.seeds.advice import advise
 
     conclusion = read_conclusion(asked)
@@ -95,6 +99,8 @@ def _advised(asked: ConclusionOptions, margin: float, accepted: float) -> Advise
     at = next((at for at, one in enumerate(known) if choice.picked and one is choice.picked.contender), None)
     advice = advise(found, at, choice.fit, constraint, margin, accepted)
     rows = {name: len(found.arrays[name].rows) for name in names}
+    if advice.limit != "settled" and (asking := finalists_to_ask(conclusion, asked)):
+        return Advised(advice, rows, tuple(shlex.split(asking)), 0)
     placements = [one.placement for one in conclusion.info.results]
     return _with_command(advice, rows, placements, conclusion.study.command)
 
@@ -136,5 +142,6 @@ def _print(found: Advised, form: Form, accepted: float) -> None:
         console.print()
         console.print(table)
     if found.command:
-        console.print(f"\nnext ({found.trials} trials):")
+        does = f"{found.trials} trials" if found.trials else "the finalists answer the rest of the rows, no training"
+        console.print(f"\nnext ({does}):")
         console.print(f"    {escape(shlex.join(found.command))}", soft_wrap=True, highlight=False)

@@ -286,12 +286,15 @@ def test_finalists_that_keep_their_adapters_are_asked_before_the_holdout(own: Ru
     commands = [shlex.split(line) for line in output.partition("next:\n")[2].splitlines() if line]
     assert [words[1] for words in commands if words[1] != "ship"] == ["finalists"], "the holdout waits for the pick"
     assert commands[0][4:6] == ["--candidate", "C2 @ 60"] and "A1 @ 60" not in commands[0]
+    advised = json.loads(own("seeds", "--format", "json")[1])
+    assert (advised["command"], advised["trials"]) == (commands[0], 0), "rows that are there come before new seeds"
     for record in records():
         if record.spec().arm == "C2":
             record.append(answering_all(record), FINALISTS)
     copy_anew(migrated_database)
     _, output, _ = own("pareto")
     assert "footprint finalists" not in output and "footprint holdout" in output
+    assert json.loads(own("seeds", "--format", "json")[1])["command"][1:2] != ["finalists"]
 
 
 def test_with_ask_finalists_they_are_asked_until_none_is_left(

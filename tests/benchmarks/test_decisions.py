@@ -74,7 +74,7 @@ def test_the_pick_breaks_the_constraint_less_often_than_the_rule_before() -> Non
 
 
 def test_a_pick_that_is_said_to_change_does_so_more_often() -> None:
-    found = changes(40, 3)
+    found = changes(40, 3, finalists=False)
     assert sum(one.cases for one in found) == 40
     assert all(one.low <= one.said <= one.high for one in found)
     assert found[-1].true > found[0].true
@@ -87,7 +87,7 @@ def test_the_page_names_every_miss_of_the_bar() -> None:
         calibrations += found
         coverages += covered
         regrets += regret(2, seeds)
-    measured = Measured(4, tuple(calibrations), tuple(coverages), tuple(regrets), tuple(changes(2, 3)))
+    measured = Measured(4, tuple(calibrations), tuple(coverages), tuple(regrets), tuple(changes(2, 3, finalists=True)))
     text = page(measured, SCALE, "2 cores", date(2026, 11, 28))
     assert "on 4 simulated sweeps" in text and "wrote it on 2026-11-28" in text
     assert text.count("\n### ") == 4

@@ -156,6 +156,15 @@ def test_the_loop_runs_what_it_prints_until_the_budget_ends(
     assert "the next launch has 2 trials, but --max-trials leaves 1" in err
 
 
+def test_the_loop_ends_where_a_command_changes_nothing(seeds: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[tuple[str, ...]] = []
+    real = of_seeds._advised
+    monkeypatch.setattr(of_seeds, "_advised", lambda *options: replace(real(*options), command=("ask",), trials=0))
+    monkeypatch.setattr(of_seeds, "run_printed", launched.append)
+    assert seeds("--loop")[0] == 0
+    assert launched == [("ask",)]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

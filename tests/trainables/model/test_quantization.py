@@ -49,7 +49,7 @@ def test_settings_name_the_quantization_that_has_them() -> None:
     for name, facts in QUANTIZATION_TABLE.items():
         assert quantization_named(facts.bits, facts.kind, facts.double_quantization) == name
     assert quantization_named(8, "nf4", True) == "int8"
-    assert quantization_named(4, "fp4", True) is None
+    assert quantization_named(2, "nf4", False) is None
 
 
 def test_no_other_file_has_a_table_of_quantizations() -> None:
