@@ -99,7 +99,7 @@ def _advised(asked: ConclusionOptions, margin: float, accepted: float) -> Advise
     at = next((at for at, one in enumerate(known) if choice.picked and one is choice.picked.contender), None)
     advice = advise(found, at, choice.fit, constraint, margin, accepted)
     rows = {name: len(found.arrays[name].rows) for name in names}
-    if advice.limit != "settled" and (asking := finalists_to_ask(conclusion, asked)):
+    if asking := finalists_to_ask(conclusion, asked):
         return Advised(advice, rows, tuple(shlex.split(asking)), 0)
     placements = [one.placement for one in conclusion.info.results]
     return _with_command(advice, rows, placements, conclusion.study.command)
