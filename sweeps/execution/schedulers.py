@@ -51,7 +51,8 @@ class Median(Frozen):
     """The median stopping rule (Google Vizier): a trial ends when its best eval is worse than the median trial.
 
     The median is that of the other trials' running means. The rule applies from `grace_period` optimizer steps, once
-    `min_samples_required` other trials have reached the step.
+    `min_samples_required` other trials have reached the step. A trial is judged when it reports, so in a cohort, whose
+    trials report an eval within moments, the last to arrive meets the most others.
     """
 
     name: ClassVar[str] = "median"
