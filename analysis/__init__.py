@@ -33,6 +33,8 @@ From Python, as pandas frames::
 - `placement_results`: The result of a frontier as frozen values, from which every table, file and chart is made.
 - `placements`: Groups the seeds of a placement, and decides which trials may be compared.
 - `printed_commands`: Commands that others print: runs one, for options that follow it, and copies records to MLflow.
+- `probabilities`: Writes probabilities so that rounding never moves one to the other side of a level, or makes it
+  certain.
 - `read_conclusion`: Reads a study from MLflow and concludes, as a command was asked to.
 - `report/`: Writes the frontier as text and files.
 - `seeds/`: Says which arms deserve more seeds, or that rows limit the choice.

@@ -41,10 +41,11 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "analysis": (
         "open_page",
-        "options", "printed_commands", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign",
+        "options", "printed_commands", "intervals", "probabilities", "mlflow_runs", "logged_measurements", "objectives",
+        "foreign",
         "placements", "candidates", "uncertainty", "decision", "holdout", "placement_results", "standings",
         "attained", "guard_limits", "study_constraint", "frontier", "conclusion", "read_conclusion", "templates",
-        "compare", "effects", "seeds", "report", "charts", "trial_report", "shipping", "study_report", "frames", "cli",
+        "compare", "effects", "report", "seeds", "charts", "trial_report", "shipping", "study_report", "frames", "cli",
         "__main__",
     ),
 }  # fmt: skip

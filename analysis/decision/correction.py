@@ -17,7 +17,7 @@ from trainables.pareto import Objective
 
 
 @dataclass(frozen=True)
-class Rule:
+class PickRule:
     """What a candidate is picked by; `only` names those that may be picked, all if it is empty."""
 
     fit: Objective
@@ -31,7 +31,9 @@ class Rule:
         return np.array([not self.only or one.candidate.name in self.only for one in found.contenders])
 
 
-def corrected_values(found: DrawnCandidates, judged: Sequence[Judged], choice: Chosen, rule: Rule) -> dict[str, float]:
+def corrected_values(
+    found: DrawnCandidates, judged: Sequence[Judged], choice: Chosen, rule: PickRule
+) -> dict[str, float]:
     """Repeat the choice on resampled rows, with the margins that it came to on all rows.
 
     These are how far a mean must be inside the constraint, above the baseline, and may be behind the best fit.

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.candidates import SeedEval
 from analysis.decision.choice import Chosen, choose, finalists
-from analysis.decision.correction import Rule, corrected_values
+from analysis.decision.correction import PickRule, corrected_values
 from analysis.decision.evidence import Contender, DrawnCandidates, evidence, row_array
 from analysis.decision.judged import (
     Interval,
@@ -102,7 +102,7 @@ def pick(
     others = [judged_without_rows(one, (*names, *also), fit, constraint) for one in unknown]
     found = evidence(known, names, constraint) if known else None
     judged = judge(found, fit, generality, constraint, also) if found else []
-    rule = Rule(fit, generality, constraint, level, only)
+    rule = PickRule(fit, generality, constraint, level, only)
     choice = _choice(found, judged, rule) if found else None
     picked = judged[choice.picked] if choice else None
     changes = probability_of_change(found, choice.picked if choice else None, fit, constraint) if found else None
@@ -158,7 +158,7 @@ def _best_first(judged: Sequence[Judged], fit: Objective) -> tuple[Judged, ...]:
     return tuple(sorted(judged, key=order))
 
 
-def _choice(found: DrawnCandidates, judged: Sequence[Judged], rule: Rule) -> Chosen | None:
+def _choice(found: DrawnCandidates, judged: Sequence[Judged], rule: PickRule) -> Chosen | None:
     at_level = np.array([is_at_level(one, rule.fit, rule.level) for one in judged])
     prices = [np.inf if one.parameters is None else one.parameters for one in found.contenders]
     return choose(
