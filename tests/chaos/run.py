@@ -239,6 +239,7 @@ def run(options: argparse.Namespace) -> list[Outcome]:
         roles = ", ".join(f"{count} in {role}" for role, count in Counter(role for role, _ in points).items())
         writes = sum(points.values())
         print(f"{launch}: {len(points)} points ({roles}), {writes} writes, {len(planned)} faults", flush=True)
+        drop_gone(launch, points)
         if options.list:
             print("\n".join(f"  {role:9} {count:3} x {point}" for (role, point), count in sorted(points.items())))
             continue
@@ -259,7 +260,26 @@ def keep(one: Outcome) -> None:
     body = {"date": datetime.now(UTC).date().isoformat(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             **asdict(one)}  # fmt: skip
     kept = [other for other in results if other["fault"] != body["fault"]]
-    RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, [*kept, body])) + "\n]\n")
+    write([*kept, body])
+
+
+def drop_gone(launch: str, points: Counter[tuple[str, str]]) -> None:
+    """Leave out the results of points that this launch no longer passes: its code is another one now."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    gone = [one for one in results if is_gone(one["fault"], launch, points)]
+    if gone:
+        print("left out, no longer passed: " + ", ".join(sorted({one["fault"]["point"] for one in gone})), flush=True)
+        write([one for one in results if one not in gone])
+
+
+def is_gone(fault: dict[str, Any], launch: str, points: Counter[tuple[str, str]]) -> bool:
+    """Return whether a fault of this launch was at a point that it does not pass."""
+    return fault["launch"] == launch and (fault["role"], fault["point"]) not in points
+
+
+def write(results: list[dict[str, Any]]) -> None:
+    """Write the results, one a line."""
+    RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:

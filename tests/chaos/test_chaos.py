@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -27,6 +28,19 @@ def chaos() -> ModuleType:
 @pytest.fixture(scope="module")
 def undisturbed(chaos: ModuleType) -> tuple[dict[str, Any], Counter[tuple[str, str]]]:
     return chaos.undisturbed("toy")
+
+
+def test_results_of_points_that_are_gone_are_left_out(
+    chaos: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chaos, "RESULTS", tmp_path / "faults.json")
+    kept = [{"fault": {"launch": "engine", "role": "driver", "point": "here", "nth": 1, "kind": "kill"}},
+            {"fault": {"launch": "toy", "role": "driver", "point": "gone", "nth": 1, "kind": "kill"}}]  # fmt: skip
+    gone = [{"fault": {"launch": "engine", "role": role, "point": point, "nth": 1, "kind": "eio"}}
+            for role, point in (("driver", "gone"), ("engine", "here"))]  # fmt: skip
+    chaos.write([*kept, *gone])
+    chaos.drop_gone("engine", Counter({("driver", "here"): 3}))
+    assert json.loads(chaos.RESULTS.read_text()) == kept
 
 
 @pytest.mark.slow
