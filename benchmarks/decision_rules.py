@@ -97,13 +97,12 @@ def pick_now(one: World, found: Conclusions, level: float = LEVEL) -> tuple[int,
 def _choice(one: World, found: Conclusions, level: float) -> tuple[np.ndarray, Chosen | None]:
     count, seeds = one.seed_generality.shape
     admissible = probability(found.new_generality[:, :count] - LIMIT, np.full(count, seeds), np.zeros(count))
-    at_level = _at_level(found, admissible, level)
+    at_level = (admissible >= level) & _shows_gain(found)
     return admissible, choose(found.fit[:, :count], found.generality[:, :count], at_level, one.sizes[:count])
 
 
-def _at_level(found: Conclusions, admissible: np.ndarray, level: float) -> np.ndarray:
-    gains = found.fit[:, :-1] - found.fit[:, -1:]
-    return (admissible >= level) & (np.quantile(gains, TAILS[0], axis=0) > 0.0)
+def _shows_gain(found: Conclusions) -> np.ndarray:
+    return np.quantile(found.fit[:, :-1] - found.fit[:, -1:], TAILS[0], axis=0) > 0.0
 
 
 def with_finalists_asked(whole: World, generator: np.random.Generator, level: float = LEVEL) -> World:
@@ -120,7 +119,7 @@ def with_finalists_asked(whole: World, generator: np.random.Generator, level: fl
 def _finalists(one: World, found: Conclusions, level: float) -> tuple[int, ...]:
     count, means = len(one.seed_generality), found.fit.mean(axis=0)
     admissible, choice = _choice(one, found, level)
-    return finalists(choice, means[:count], admissible, ~_at_level(found, admissible, level), level)
+    return finalists(choice, means[:count], admissible, _shows_gain(found), level)
 
 
 def pick_before(one: World) -> tuple[int, int] | None:

@@ -46,21 +46,21 @@ def choose(fit: np.ndarray, generality: np.ndarray, at_level: np.ndarray, prices
 
 
 def finalists(
-    chosen: Chosen | None, fit: np.ndarray, admissible: np.ndarray, missing: np.ndarray, level: float
+    chosen: Chosen | None, fit: np.ndarray, admissible: np.ndarray, gaining: np.ndarray, level: float
 ) -> tuple[int, ...]:
     """Return the candidates that more rows can make the pick, the picked one first, then by fit.
 
-    They are those that cannot be told from the best, and those that fit better than the picked one but do not show at
-    the level that they meet the constraint, or do not show their gain.
+    They are those that cannot be told from the best, and those that fit better than the picked one and may meet the
+    constraint, which they do not show at the level.
 
     Args:
         chosen: the choice so far, None if no candidate is at the level.
         fit: the mean task fit, (candidates,), higher is better.
         admissible: the probability of being admissible, (candidates,).
-        missing: which candidates have learned something, but may not be picked yet, (candidates,).
+        gaining: which candidates show a gain over their baseline, (candidates,); rows of generality show no other.
         level: the required probability.
     """
-    open_ones = missing & (admissible > 1.0 - level)
+    open_ones = gaining & (1.0 - level < admissible) & (admissible < level)
     first: tuple[int, ...] = ()
     if chosen is not None:
         open_ones &= fit > fit[chosen.picked]

@@ -172,8 +172,8 @@ def _choice(found: DrawnCandidates, judged: Sequence[Judged], rule: PickRule) ->
 def _finalists(judged: Sequence[Judged], choice: Chosen | None, fit: Objective, level: float) -> tuple[Judged, ...]:
     means = higher(np.array([one.estimates[fit.name].mean for one in judged]), fit)
     admissible = np.array([one.admissible or 0.0 for one in judged])
-    open_ones = np.array([gains(one, fit) and not is_at_level(one, fit, level) for one in judged], dtype=bool)
-    return tuple(judged[one] for one in finalists(choice, means, admissible, open_ones, level))
+    gaining = np.array([shows_gain(one, fit) for one in judged], dtype=bool)
+    return tuple(judged[one] for one in finalists(choice, means, admissible, gaining, level))
 
 
 def _nearest_misses(judged: Sequence[Judged], fit: Objective, only: Collection[str]) -> tuple[Judged, ...]:
