@@ -114,9 +114,13 @@ def ran(module: str, *words: str) -> Ended:
     return ended_by(lambda: runpy.run_module(module, run_name="__main__"), module, *words)
 
 
+PROGRESS = re.compile(r"\d\d:\d\d:\d\d ")
+
+
 def assert_said(found: Ended, codes: tuple[ExitCode, ...] = (ExitCode.BAD_INPUT,)) -> None:
     assert "Traceback" not in found.output, found.output[-2000:]
-    assert found.stderr.startswith("error: "), found.output[-2000:]
+    said = [line for line in found.stderr.splitlines() if not PROGRESS.match(line)]
+    assert said and said[0].startswith("error: "), found.output[-2000:]
     assert found.exit_code in codes
 
 

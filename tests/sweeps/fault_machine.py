@@ -307,6 +307,25 @@ class Launches(RuleBasedStateMachine):
             path.write_text(path.read_text()[:-4])
             self.damaged.add(name)
 
+    # what single rules meet too seldom
+    @precondition(lambda self: self.launches)
+    @rule(number=LAUNCHES, name=NAMES)
+    def crash(self, number: int, name: str) -> None:
+        """An engine dies and leaves the newest checkpoint of a trial cut; the trial is opened again."""
+        self.kill_engine(number)
+        self.damage(name, torn=False)
+        self.advance(number, name, None)
+
+    @precondition(lambda self: self.launches)
+    @rule(number=LAUNCHES, host=HOSTS, name=NAMES)
+    def take_over(self, number: int, host: str, name: str) -> None:
+        """A launch does not beat for long and another begins; both train on."""
+        late = self._chosen(number)
+        self.time_passes(LOST_SECONDS)
+        self.launch(host, steal=False, fault=None)
+        self.advance(len(self.launches) - 1, name, None)
+        self.advance(self.launches.index(late), name, None)
+
     # ---------------------------------------------------------------- MLflow
     @rule(down=st.booleans())
     def outage(self, down: bool) -> None:

@@ -23,7 +23,7 @@ import os, ray
 from pathlib import Path
 from trainables.record import Record
 from trainables.workers.cohort_runner import CohortRunner
-from trainables.workers.protocol import Rules
+from trainables.workers.protocol import Request, Rules
 from trainables.io.files import FileDamaged
 
 @ray.remote(num_cpus=0.5)
@@ -32,7 +32,8 @@ class Engine:
         import torch
         inherited = os.environ["OMP_NUM_THREADS"], torch.get_num_threads()
         try:
-            CohortRunner(2, Path(directory) / "stop").open(Record(Path(directory)), Rules({}, (), None))
+            request = Request((directory,), Rules({}, (), None), str(Path(directory) / "stop"), 0.5, 0.0)
+            CohortRunner(2, Path(directory) / "stop").open(Record(Path(directory)), request)
         except FileDamaged:  # the record is empty; the threads are set before it is read
             pass
         before = set(os.listdir("/proc/self/task"))
