@@ -52,6 +52,8 @@ def settled(choice: Pick) -> list[str]:
     if choice.changes is None or not is_settled(choice):
         return []
     found = f"More rows or seeds lead to another pick with probability {chance(choice.changes, ACCEPTED)}"
+    if choice.picked is not None and choice.picked.seeds == 1:
+        found += ", if seeds differ as is assumed of one"
     if not_asked(choice.finalists):
         return [f"{found} by the rows that chose it, which make it look safer than it is: ask the finalists."]
     return [f"{found}."]
