@@ -184,6 +184,7 @@ def test_nothing_is_said_of_a_baseline_and_no_winners_are_written(tmp_path: Path
     [
         ("test_accuracy", "NaN", r"results.csv:3: column `test_accuracy`: a value must be a finite"),
         ("test_accuracy", "inf", "must be a finite number, but got 'inf'"),
+        ("test_accuracy", "-1e308", r"must be a number up to 1e\+100, but got '-1e308'"),
         ("test_accuracy", "high", "must be a finite number, but got 'high'"),
         ("test_accuracy", "", "a value must be a finite number, but it is empty"),
         ("accelerator_memory_max", "12 GB", "column `accelerator_memory_max`: a value must be a finite number"),
