@@ -101,7 +101,8 @@ def _named(text: str, found: Conclusion, candidates: list[Candidate]) -> tuple[C
     judged = next(one for one in found.choice.judged if one.name == name)
     shipped = seed_of(found.choice, name, found.constraint)
     one = shipped.chosen if shipped else _by_means(judged, found)
-    return candidate, one, _why_named(judged, shipped, found.choice.level)
+    is_pick = found.choice.picked is not None and found.choice.picked.name == name
+    return candidate, one, _why_named(judged, shipped, found.choice.level, is_pick)
 
 
 def _by_means(judged: Judged, found: Conclusion) -> SeedEval:
@@ -140,7 +141,7 @@ def _why(choice: Pick, shipped: Shipped, arm: str) -> str:
     among = (
         f"the most general of {alike} candidates{of} that cannot be told from the best in {choice.fit.name}"
         if alike > 1
-        else f"the one with the best {choice.fit.name}{of}"
+        else f"the one with the best {choice.fit.name} of those at {choice.level:g}{of}"
     )
     seeds = f"{picked.seeds_admissible} of {picked.seeds} seeds met the constraint"
     own = f"this seed has the lowest eval loss of those at {choice.level:g} by their own rows"
@@ -151,12 +152,13 @@ def _why(choice: Pick, shipped: Shipped, arm: str) -> str:
     return f"{picked.name} is {among}; {new}; {own}: {chance(shipped.admissible, choice.level)}. {sure}".rstrip()
 
 
-def _why_named(judged: Judged, shipped: Shipped | None, level: float) -> str:
+def _why_named(judged: Judged, shipped: Shipped | None, level: float, is_pick: bool) -> str:
     if judged.admissible is None or shipped is None:
         return (f"{judged.name} was named by --arm, not picked; the records have no results by row, so whether it "
                 "meets the constraint on other rows is not known.")  # fmt: skip
     below = "" if shipped.admissible >= level and judged.admissible >= level else f", below the level of {level:g}"
-    return (f"{judged.name} was named by --arm, not picked; a new seed meets the constraint with probability "
+    named_by = f"{judged.name} was named by --arm{', and is the pick' if is_pick else ', not picked'}"
+    return (f"{named_by}; a new seed meets the constraint with probability "
             f"{chance(judged.admissible, level)}, the shipped one does with "
             f"{chance(shipped.admissible, level)}{below}.")  # fmt: skip
 

@@ -73,6 +73,12 @@ def test_a_named_candidate_is_shipped_and_said_to_be_named(
     assert json.loads((tmp_path / "shipped" / "provenance.json").read_text())["candidate"] == choice.measured.scale
 
 
+def test_the_pick_named_by_its_name_is_said_to_be_the_pick(found: Conclusion) -> None:
+    assert found.choice.picked is not None
+    name = found.choice.picked.name
+    assert chosen(found, name).why.startswith(f"{name} was named by --arm, and is the pick; a new seed meets")
+
+
 def test_a_derived_pick_is_shipped_without_more_options(found: Conclusion, tmp_path: Path) -> None:
     derived = pick_among(found, ["C2 @ 60 x 0.5"])
     assert derived.picked is not None and derived.picked.candidate.is_derived
