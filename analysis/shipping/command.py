@@ -39,11 +39,12 @@ def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
     from analysis.read_conclusion import read_conclusion
     from analysis.shipping.card import agreement_lines
     from analysis.shipping.chosen import chosen
-    from analysis.shipping.ship import ShippingOptions
+    from analysis.shipping.ship import ShippingOptions, check_out
     from analysis.shipping.ship import ship as write_shipment
     from trainables.shipping.package import check_scale
 
     check_scale(scale)
+    check_out(out)
     console = Console(stderr=True)
     with working(console, f"reading {experiment}, and drawing again from its rows and seeds"):
         choice = chosen(read_conclusion(ConclusionOptions(experiment, tracking_uri, x, y, level=level)), arm)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from analysis.cli import main
 from analysis.conclusion import Conclusion, pick_among
 from analysis.probabilities import chance
 from analysis.shipping.chosen import ChosenAdapter, NothingToShip, chosen
@@ -212,6 +213,14 @@ def test_a_directory_with_files_is_refused(choice: ChosenAdapter, tmp_path: Path
     (tmp_path / "shipped" / "mine.txt").touch()
     with pytest.raises(UserError, match="must be a new or an empty directory"):
         ship(choice, ShippingOptions(), tmp_path / "shipped", as_recorded(choice))
+
+
+def test_the_directory_is_refused_before_anything_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["ship", "--experiment", "none", "--tracking-uri", "sqlite:///none/none.db", "--out", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "error: --out must be a new or an empty directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
