@@ -228,7 +228,7 @@ def test_an_arm_outside_the_constraint_is_among_those_left_out(run: Run) -> None
 
 def test_seeds_does_not_say_what_limits_a_study_without_a_pick(run: Run) -> None:
     _, output, _ = run("seeds", experiment="lost")
-    assert "Nothing is picked yet: no candidate shows at the level" in flat(output)
+    assert "Nothing is picked yet: no candidate both shows a gain over the base alone and, at the level" in flat(output)
     assert "limit you" not in output and "Any number of" not in output
 
 

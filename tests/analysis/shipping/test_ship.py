@@ -56,6 +56,7 @@ def test_the_directory_holds_peft_files_card_and_digests_without_a_path_of_this_
                   "PeftModel", choice.spec.base.sha256, "A fresh process loaded this directory",
                   "1 (as trained)"):  # fmt: skip
         assert words in card
+    assert "before --scale" not in card
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,9 @@ def test_a_scaled_adapter_has_a_scaled_alpha_and_says_what_it_was_compared_with(
     shipment = ship(choice, ShippingOptions(scale=0.25), tmp_path / "shipped", as_recorded(choice))
     assert shipment.agreements
     assert json.loads((tmp_path / "shipped" / "adapter_config.json").read_text())["lora_alpha"] == 8.0
-    assert "no eval of this strength is recorded" in (tmp_path / "shipped" / "README.md").read_text()
+    card = (tmp_path / "shipped" / "README.md").read_text()
+    assert "no eval of this strength is recorded" in card
+    assert f"{choice.why} This was judged before --scale; at 0.25 of it only what is measured below is known." in card
 
 
 def test_a_strength_that_loads_as_another_is_not_shipped(choice: ChosenAdapter, tmp_path: Path) -> None:
