@@ -87,7 +87,7 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     """
     if from_file is not None or columns:
         _require_no_study_options({"--x": x, "--y": y, "--objective": objective, "--export-as": export_as,
-                                   "--ask-finalists": ask_finalists})  # fmt: skip
+                                   "--ask-finalists": ask_finalists, "--level": level != DEFAULT_LEVEL})  # fmt: skip
         _pareto_of_foreign(experiment, tracking_uri, from_file, columns or (), out, form, is_opened)
         return
     _require_experiment(experiment)

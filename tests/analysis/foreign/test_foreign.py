@@ -261,6 +261,10 @@ def test_a_direction_against_the_metrics_own_is_refused_for_our_results_too(caps
         ),
         (["pareto", "--from", "r.csv"], "--map must name the columns x and y, but x and y are missing"),
         (
+            ["pareto", "--from", "r.csv", "--map", "x=a:lower", "--map", "y=b:lower", "--level", "0.95"],
+            "results that were not made here are compared by --map alone, but --level is given too",
+        ),
+        (
             ["pareto", "--from", "r.csv", "--map", "x=a:lower", "--map", "y=b:lower", "--y", "eval_loss"],
             "results that were not made here are compared by --map alone, but --y is given too",
         ),
