@@ -47,7 +47,8 @@ def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
     check_out(out)
     console = Console(stderr=True)
     with working(console, f"reading {experiment}, and drawing again from its rows and seeds"):
-        choice = chosen(read_conclusion(ConclusionOptions(experiment, tracking_uri, x, y, level=level)), arm)
+        asked = ConclusionOptions(experiment, tracking_uri, x, y, level=level)
+        choice = chosen(read_conclusion(asked), arm, asked.words())
     print(f"shipping {choice.name} of {choice.trial.name}: {why_at(choice.why, scale)}", file=sys.stderr)
     with working(console, "writing it, and measuring it in a fresh process"):
         shipment = write_shipment(choice, ShippingOptions(scale, merge), out)

@@ -100,8 +100,10 @@ def test_an_arm_is_shipped_by_its_own_best_candidate_by_the_same_evidence(found:
 def test_an_arm_below_the_level_is_refused_with_its_nearest_and_the_words_that_ship_it(found: Conclusion) -> None:
     strict = replace(found, choice=replace(found.choice, level=0.9999))
     with pytest.raises(NothingToShip, match="no arm D3 of `stage4` has one; the nearest: D3 @ ") as refused:
-        chosen(strict, "D3")
+        chosen(strict, "D3", ["--level", "0.9999", "--tracking-uri", "http://127.0.0.1:5000"])
     assert refused.value.exit_code == ExitCode.CHECK_FAILED
+    words = "pareto --experiment stage4 --level 0.9999 --tracking-uri http://127.0.0.1:5000` says what"
+    assert words in str(refused.value.hint)
     named = str(refused.value.hint).partition("--arm '")[2].partition("'")[0]
     assert chosen(strict, named).name == named
     assert ", below the level of 0.9999." in chosen(strict, named).why
