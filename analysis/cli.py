@@ -13,7 +13,7 @@ import typer
 from analysis.compare.command import compare
 from analysis.effects.command import effects
 from analysis.open_page import OpenPage, open_page
-from analysis.options import ConclusionOptions, Fit, Generality, Level, TrackingUri
+from analysis.options import DEFAULT_LEVEL, ConclusionOptions, Fit, Generality, Level, TrackingUri
 from analysis.seeds.command import seeds
 from analysis.shipping.command import ship
 from analysis.study_report.command import report
@@ -70,7 +70,7 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     objective: Annotated[
         list[str] | None, typer.Option(help="A further objective; repeatable.", show_default="none")
     ] = None,
-    level: Level = 0.9,
+    level: Level = DEFAULT_LEVEL,
     out: Annotated[Path | None, typer.Option(help="Output directory.", show_default="frontier/<experiment>")] = None,
     form: Annotated[Format, typer.Option("--format", help="Format of the report on stdout.")] = "table",
     export_as: ExportAs = "",
@@ -87,7 +87,7 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     """
     if from_file is not None or columns:
         _require_no_study_options({"--x": x, "--y": y, "--objective": objective, "--export-as": export_as,
-                                   "--ask-finalists": ask_finalists})  # fmt: skip
+                                   "--ask-finalists": ask_finalists, "--level": level != DEFAULT_LEVEL})  # fmt: skip
         _pareto_of_foreign(experiment, tracking_uri, from_file, columns or (), out, form, is_opened)
         return
     _require_experiment(experiment)

@@ -25,10 +25,10 @@ def markdown(package: str, name: str, /, **values: Any) -> str:
     return BLANK_LINES.sub("\n\n", text)  # skipped branches of the template leave blank lines
 
 
-def cell(value: object) -> str:
-    """Return a value as one cell of a Markdown table: on one line, shortened, without markup."""
+def cell(value: object, letters: int = CELL_LETTERS) -> str:
+    """Return a value as one cell of a Markdown table: on one line, cut to so many letters, without markup."""
     flat = " ".join(str(value).split())
-    cut = flat if len(flat) <= CELL_LETTERS else flat[: CELL_LETTERS - 1] + "…"
+    cut = flat if len(flat) <= letters else flat[: letters - 1] + "…"
     return cut.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 

@@ -75,6 +75,8 @@ class EndingInMessages:
         Raises:
             SystemExit: always, if there is an error.
         """
+        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+            error = error.__context__  # rich exits with 1 where its output is closed
         if error is None or isinstance(error, SystemExit):
             return
         failure = _failure_of_typer(error) or failure_of(error)

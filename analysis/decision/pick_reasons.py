@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from analysis.decision.choice import Chosen
 from analysis.decision.evidence import DrawnCandidates
 from analysis.decision.judged import Judged
-from analysis.decision.settled import ACCEPTED
+from analysis.decision.settled import ACCEPTED, MARGIN
 from analysis.probabilities import chance
 from trainables.constraint import Constraint
 from trainables.pareto import Objective
@@ -40,7 +40,8 @@ def would_change(
             f"general in {generality.name}: more rows of {generality.name} can reverse that."
         )
     better = [one for one in below if _is_better(one, best, fit)]
-    if better:
+    # one that is ahead by less than the margin would not be worth another pick
+    if better := [one for one in better if _lead(one, picked, fit) > MARGIN] or better:
         one = max(better, key=lambda each: each.admissible or 0.0)
         found.append(
             f"{one.name} fits better, {_value(one, fit)}, and is admissible with probability "
@@ -101,6 +102,10 @@ def _rows(one: Judged, name: str) -> int:
 
 def _is_better(one: Judged, other: Judged, fit: Objective) -> bool:
     return fit.better(one.estimates[fit.name].mean, other.estimates[fit.name].mean)
+
+
+def _lead(one: Judged, other: Judged, fit: Objective) -> float:
+    return abs(one.estimates[fit.name].mean - other.estimates[fit.name].mean)
 
 
 def _value(one: Judged, fit: Objective) -> str:

@@ -12,6 +12,7 @@ from trainables.errors import UserError, nearest, quoted
 from trainables.metrics import METRICS
 from trainables.pareto import Objective
 
+LARGEST = 1e100  # the differences and areas of values as large are finite too
 OBJECTIVES, NAMES = ("x", "y"), ("label", "seed", "group")
 EXAMPLE = "for example --map x=memory_max:lower --map y=test_accuracy:higher --map label=experiment_name"
 
@@ -92,15 +93,16 @@ def number_in(value: object, where: str) -> float:
     """Return a number of foreign results; `where` names file, line and column.
 
     Raises:
-        UserError: it is missing, text, NaN or infinite.
+        UserError: it is missing, text, NaN, infinite or larger than 1e100.
     """
     try:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
+    if not math.isfinite(number) or abs(number) > LARGEST:
         found = "it is empty" if value in ("", None) else f"got {quoted(value)}"
-        raise UserError(f"{where}: a value must be a finite number, but {found}",
+        must = f"number up to {LARGEST:g}" if math.isfinite(number) else "finite number"
+        raise UserError(f"{where}: a value must be a {must}, but {found}",
                         "correct it, or remove the row, which then is not compared")  # fmt: skip
     return number
 

@@ -47,8 +47,10 @@ def conclusion(info: FrontierInfo) -> list[str]:
     if pick is None:
         return [_nothing_to_ship(info)]
     if info.is_foreign:
-        return [f"Best fit: {full_label(pick)}: {_both(pick, info)}.", _alternative(pick, info), _certainty(pick, info)]
-    sentences = [_ship(pick, info), _alternative(pick, info), _more_lora(pick, info), _certainty(pick, info)]
+        best = f"Best fit: {full_label(pick)}: {_both(pick, info)}."
+        sentences = [best, _alternative(pick, info), _certainty(pick, info)]
+    else:
+        sentences = [_ship(pick, info), _alternative(pick, info), _more_lora(pick, info), _certainty(pick, info)]
     return [sentence for sentence in sentences if sentence]
 
 

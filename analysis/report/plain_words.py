@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.frontier import FIT, FrontierInfo, PlacementResult
 from analysis.report.conclusions import full_label, recommended
+from analysis.report.shipping import is_settled
 from trainables.pareto import Objective
 
 WORDS = {
@@ -31,12 +32,25 @@ def plain_words(info: FrontierInfo) -> list[str]:
     count = sum(one.kind != "baseline" for one in info.results)
     lead = (FOREIGN if info.is_foreign else LEAD).format(count=count)
     pick = recommended(info)
-    if pick is None or not pick.estimates:
-        return [lead, "None of them is good enough to be used, by the limits that were set."]
-    found = (
-        f"The best choice is {full_label(pick)}. " if not info.is_foreign else f"The best fit has {full_label(pick)}. "
-    )
-    return [lead, found + " ".join(_compared(pick, base, info, at) for at in (FIT, 0))]
+    if pick is None or not (info.choice or pick.estimates):
+        return [lead, "None of them has been shown to be good enough to be used, by the limits that were set."]
+    return [lead, f"{_best(pick, info)}. " + " ".join(_compared(pick, base, info, at) for at in (FIT, 0))]
+
+
+def _best(pick: PlacementResult, info: FrontierInfo) -> str:
+    if info.choice is None or info.choice.picked is None:
+        return f"{'The best fit has' if info.is_foreign else 'The best choice is'} {full_label(pick)}"
+    name = f"{full_label(pick)} {info.choice.picked.candidate.at}"
+    if is_settled(info.choice):
+        return f"The best choice is {name}"
+    return f"So far the best choice is {name}, but more measurements may well lead to another one"
+
+
+def _mean(pick: PlacementResult, info: FrontierInfo, at: int) -> float:
+    """Return the value of what is picked, which need not be the candidate that places its arm on the frontier."""
+    if info.choice is not None and info.choice.picked is not None:
+        return info.choice.picked.estimates[info.objectives[at].name].mean
+    return pick.estimates[at].mean
 
 
 def _compared(pick: PlacementResult, base: PlacementResult | None, info: FrontierInfo, at: int) -> str:
@@ -44,7 +58,7 @@ def _compared(pick: PlacementResult, base: PlacementResult | None, info: Frontie
     what = "At the task" if at == FIT else "Outside the task"
     before = f"; the model alone {_value(base.estimates[at].mean, one)}" if base is not None else ""
     named = f"{one.name}, of which {'more' if one.direction == 'higher' else 'less'} is better"
-    after = _value(pick.estimates[at].mean, one)
+    after = _value(_mean(pick, info, at), one)
     return f"{what if not info.is_foreign else 'Measured'} ({named}) it reaches {after}{before}."
 
 

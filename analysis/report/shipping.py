@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis.decision.finalists import not_asked
 from analysis.decision.judged import Interval, Judged, shows_gain
 from analysis.decision.pick import Pick
-from analysis.decision.settled import ACCEPTED
+from analysis.decision.settled import ACCEPTED, MARGIN
 from analysis.probabilities import chance
 
 
@@ -29,10 +29,22 @@ def shipping(choice: Pick) -> list[str]:
             f"It is the most general of {len(choice.alike)} candidates that are not separable from the best in "
             f"{choice.fit.name}: {', '.join(fits[:3])}{f' and {len(fits) - 3} more' if len(fits) > 3 else ''}."
         )
-    if choice.corrected:
-        values = ", ".join(f"{name} {value:.3f}" for name, value in choice.corrected.items())
-        sentences.append(f"On rows that did not choose it, the same choice among {len(choice.judged)} scores {values}.")
-    return [*sentences, *settled(choice), *choice.would_change]
+    return [*sentences, *corrected(choice), *settled(choice), *choice.would_change]
+
+
+def corrected(choice: Pick) -> list[str]:
+    """Return the sentence on what the choice is worth on rows that did not choose it, else nothing.
+
+    The choice is repeated, so it is worth more than the pick where other rows lead to better candidates.
+    """
+    if not choice.corrected or choice.picked is None:
+        return []
+    values = ", ".join(f"{name} {value:.3f}" for name, value in choice.corrected.items())
+    found = f"On rows that did not choose it, the same choice among {len(choice.judged)} scores {values}"
+    fit = choice.fit.name
+    if fit in choice.corrected and choice.fit.better(choice.corrected[fit], choice.picked.estimates[fit].mean):
+        return [f"{found}; it fits better than {choice.picked.name} because other rows choose other candidates."]
+    return [f"{found}."]
 
 
 def is_settled(choice: Pick) -> bool:
@@ -44,14 +56,16 @@ def undecided(choice: Pick) -> list[str]:
     """Return the sentence that warns of a pick that more data is likely to change, else nothing."""
     if choice.changes is None or is_settled(choice):
         return []
-    return [f"Undecided: with probability {chance(choice.changes, ACCEPTED)}, more rows or seeds lead to another pick."]
+    likely = chance(choice.changes, ACCEPTED, is_most=True)
+    return [f"Undecided: with probability {likely}, more rows or seeds lead to another pick."]
 
 
 def settled(choice: Pick) -> list[str]:
     """Return the sentence on a pick that more data is unlikely to change, else nothing."""
     if choice.changes is None or not is_settled(choice):
         return []
-    found = f"More rows or seeds lead to another pick with probability {chance(choice.changes, ACCEPTED)}"
+    likely = chance(choice.changes, ACCEPTED, is_most=True)
+    found = f"More rows or seeds lead to another pick with probability {likely}"
     if choice.picked is not None and choice.picked.seeds == 1:
         found += ", if seeds differ as is assumed of one"
     if not_asked(choice.finalists):
@@ -72,7 +86,10 @@ def _nothing(choice: Pick) -> str:
 def _chance_of_one(choice: Pick) -> str:
     if choice.changes is None:
         return ""
-    return f" That one of them does on endless rows and seeds has probability {chance(choice.changes)}."
+    return (
+        f" That the mean of some candidate meets it and gains more than {MARGIN:g}, on endless rows and seeds, has "
+        f"probability {chance(choice.changes)}."
+    )
 
 
 def miss(one: Judged, choice: Pick) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from analysis.decision.pick import Pick
 from analysis.frontier import FrontierInfo, PlacementResult
 from analysis.mlflow_runs import Value
+from analysis.report.shipping import is_settled
 
 SETTINGS = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps")
 
@@ -28,13 +29,18 @@ def pick_in_json(choice: Pick | None) -> dict[str, Any] | None:
     one, shipped = choice.picked.candidate, choice.shipped.chosen
     return {"candidate": one.name, "arm": one.arm, "step": one.step, "scale": one.scale, "seed": shipped.seed,
             "trial": shipped.trial.name, "trial_id": shipped.trial.trial_id,
-            "probability_of_change": choice.changes}  # fmt: skip
+            "level": choice.level, "probability_of_change": choice.changes}  # fmt: skip
 
 
 def tags_of_pick(choice: Pick | None) -> dict[str, str]:
     """Return the tags of MLflow that name the pick, empty where it has none; an earlier pick's are overwritten."""
     found = pick_in_json(choice)
-    return {"pick": found["candidate"] if found else "nothing", "pick.trial": found["trial"] if found else ""}
+    return {
+        "pick": found["candidate"] if found else "nothing",
+        "pick.trial": found["trial"] if found else "",
+        "pick.level": f"{choice.level:g}" if choice else "",
+        "pick.settled": str(is_settled(choice)).lower() if choice and found else "",
+    }
 
 
 def as_winners_json(info: FrontierInfo) -> str:

@@ -91,9 +91,11 @@ def _limit(changes: float, with_seeds: float, with_rows: float, accepted: float)
         return "seeds"
     if with_rows <= accepted:
         return "rows"
-    if changes - with_seeds < LEAST_SHARE * changes:
-        return "rows"
-    return "seeds" if changes - with_rows < LEAST_SHARE * changes else "both"
+    seeds_help = changes - with_seeds >= LEAST_SHARE * changes
+    rows_help = changes - with_rows >= LEAST_SHARE * changes
+    if seeds_help == rows_help:
+        return "both"
+    return "seeds" if seeds_help else "rows"
 
 
 def _arms(
@@ -136,16 +138,18 @@ def sentences(advice: Advice, rows: Mapping[str, int], accepted: float = ACCEPTE
     if not advice.picked:
         counts = ", ".join(f"{count} of {name}" for name, count in rows.items())
         return [
-            "Nothing is picked yet: no candidate shows at the level that it meets the constraint.",
+            "Nothing is picked yet: no candidate both shows a gain over the base alone and, at the level, that it "
+            "meets the constraint.",
             f"Some candidate meets it and gains with probability {chance(advice.changes)}. More seeds and more rows "
             f"(now {counts}) can both show it; which of them would is not known before there is a pick.",
         ]
-    lines = [f"The pick is {advice.picked}; more data would change that with probability {chance(advice.changes)}."]
+    changes, with_seeds, with_rows = (
+        chance(one, accepted, is_most=True) for one in (advice.changes, advice.with_seeds, advice.with_rows)
+    )
+    lines = [f"The pick is {advice.picked}; more data would change that with probability {changes}."]
     if advice.limit == "settled":
         return [*lines, f"That is at most {accepted:g}: no arm deserves more seeds."]
-    remains = (
-        f"Any number of seeds would leave {chance(advice.with_seeds)}, any number of rows {chance(advice.with_rows)}."
-    )
+    remains = f"Any number of seeds would leave {with_seeds}, any number of rows {with_rows}."
     counts = ", ".join(f"{count} of {name}" for name, count in rows.items())
     if advice.limit == "rows":
         return [*lines, remains, f"Rows, not seeds, limit you: add rows to --val and --ood (now {counts})."]

@@ -48,6 +48,7 @@ def model_card(shipment: Shipment) -> str:
         "card.md",
         shipment=shipment,
         choice=choice,
+        why=why_at(choice.why, shipment.scale),
         spec=spec,
         base=base_terms(spec.base.path),
         towers=[(name, len(one["modules"]), one["parameters"]) for name, one in placed.items() if one["modules"]],
@@ -60,6 +61,13 @@ def model_card(shipment: Shipment) -> str:
         rank_limit=next((rank for rank in VLLM_RANKS if rank >= spec.rank), spec.rank),
         sources={"out-of-distribution" if name == "ood" else name: one for name, one in data_files(spec).items()},
     )
+
+
+def why_at(why: str, scale: float) -> str:
+    """Return why a candidate was chosen, and at another strength that its probabilities are not of what is shipped."""
+    if scale == 1:
+        return why
+    return f"{why} This was judged before --scale; at {scale:g} of it only what is measured below is known."
 
 
 def strength(measured: Measurement, scale: float) -> str:

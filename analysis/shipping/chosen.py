@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.candidates import Candidate, SeedEval
@@ -46,8 +47,10 @@ class ChosenAdapter:
     why: str
 
 
-def chosen(found: Conclusion, arm: str) -> ChosenAdapter:
+def chosen(found: Conclusion, arm: str, asked: Sequence[str] = ()) -> ChosenAdapter:
     """Choose what is shipped: the pick of all arms, the best candidate of `arm`, or the candidate that `arm` names.
+
+    `asked` are the words of a command that conclude the same: its store, objectives and level.
 
     Raises:
         UserError: there is no such arm or candidate, or record or adapter is not on this machine.
@@ -57,7 +60,7 @@ def chosen(found: Conclusion, arm: str) -> ChosenAdapter:
     labels = dict.fromkeys(one.arm for one in candidates)
     if not arm or arm in labels:
         names = [one.name for one in candidates if one.arm == arm]
-        candidate, one, why = _picked(pick_among(found, names) if arm else found.choice, found, arm)
+        candidate, one, why = _picked(pick_among(found, names) if arm else found.choice, found, arm, asked)
     else:
         candidate, one, why = _named(arm, found, candidates)
     record = recorded(one.trial)
@@ -80,9 +83,9 @@ def chosen(found: Conclusion, arm: str) -> ChosenAdapter:
     )
 
 
-def _picked(choice: Pick, found: Conclusion, arm: str) -> tuple[Candidate, SeedEval, str]:
+def _picked(choice: Pick, found: Conclusion, arm: str, asked: Sequence[str]) -> tuple[Candidate, SeedEval, str]:
     if choice.picked is None or choice.shipped is None:
-        raise _nothing_to_ship(choice, found, arm)
+        raise _nothing_to_ship(choice, found, arm, asked)
     return choice.picked.candidate, choice.shipped.chosen, _why(choice, choice.shipped, arm)
 
 
@@ -101,7 +104,8 @@ def _named(text: str, found: Conclusion, candidates: list[Candidate]) -> tuple[C
     judged = next(one for one in found.choice.judged if one.name == name)
     shipped = seed_of(found.choice, name, found.constraint)
     one = shipped.chosen if shipped else _by_means(judged, found)
-    return candidate, one, _why_named(judged, shipped, found.choice.level)
+    is_pick = found.choice.picked is not None and found.choice.picked.name == name
+    return candidate, one, _why_named(judged, shipped, found.choice.level, is_pick)
 
 
 def _by_means(judged: Judged, found: Conclusion) -> SeedEval:
@@ -117,7 +121,7 @@ def _at_step(found: Conclusion, one: SeedEval) -> tuple[Measurement, ...]:
     return tuple(each for each in measured if each.kind == "eval" and each.step == one.measured.step)
 
 
-def _nothing_to_ship(choice: Pick, found: Conclusion, arm: str) -> NothingToShip:
+def _nothing_to_ship(choice: Pick, found: Conclusion, arm: str, asked: Sequence[str]) -> NothingToShip:
     near = f"; the nearest: {'; '.join(miss(one, choice) for one in choice.nearest)}" if choice.nearest else ""
     reasons = f" {' '.join(choice.unknown)}" if choice.unknown else ""
     of = f"arm {arm}" if arm else "arm"
@@ -127,8 +131,8 @@ def _nothing_to_ship(choice: Pick, found: Conclusion, arm: str) -> NothingToShip
     return NothingToShip(
         f"a candidate to ship must show a gain, and meet the constraint with probability {choice.level:g}, but no {of} "
         f"of `{found.study.name}` has one{near}.{reasons}",
-        f"more seeds or rows raise the probability: `{typed('pareto', '--experiment', found.study.name)}` says what "
-        f"each arm reached{anyway}",
+        f"more seeds or rows raise the probability: `{typed('pareto', '--experiment', found.study.name, *asked)}` "
+        f"says what each arm reached{anyway}",
     )
 
 
@@ -140,7 +144,7 @@ def _why(choice: Pick, shipped: Shipped, arm: str) -> str:
     among = (
         f"the most general of {alike} candidates{of} that cannot be told from the best in {choice.fit.name}"
         if alike > 1
-        else f"the one with the best {choice.fit.name}{of}"
+        else f"the one with the best {choice.fit.name} of those at {choice.level:g}{of}"
     )
     seeds = f"{picked.seeds_admissible} of {picked.seeds} seeds met the constraint"
     own = f"this seed has the lowest eval loss of those at {choice.level:g} by their own rows"
@@ -151,12 +155,13 @@ def _why(choice: Pick, shipped: Shipped, arm: str) -> str:
     return f"{picked.name} is {among}; {new}; {own}: {chance(shipped.admissible, choice.level)}. {sure}".rstrip()
 
 
-def _why_named(judged: Judged, shipped: Shipped | None, level: float) -> str:
+def _why_named(judged: Judged, shipped: Shipped | None, level: float, is_pick: bool) -> str:
     if judged.admissible is None or shipped is None:
         return (f"{judged.name} was named by --arm, not picked; the records have no results by row, so whether it "
                 "meets the constraint on other rows is not known.")  # fmt: skip
     below = "" if shipped.admissible >= level and judged.admissible >= level else f", below the level of {level:g}"
-    return (f"{judged.name} was named by --arm, not picked; a new seed meets the constraint with probability "
+    named_by = f"{judged.name} was named by --arm{', and is the pick' if is_pick else ', not picked'}"
+    return (f"{named_by}; a new seed meets the constraint with probability "
             f"{chance(judged.admissible, level)}, the shipped one does with "
             f"{chance(shipped.admissible, level)}{below}.")  # fmt: skip
 

@@ -37,17 +37,19 @@ def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
     from rich.console import Console
 
     from analysis.read_conclusion import read_conclusion
-    from analysis.shipping.card import agreement_lines
+    from analysis.shipping.card import agreement_lines, why_at
     from analysis.shipping.chosen import chosen
-    from analysis.shipping.ship import ShippingOptions
+    from analysis.shipping.ship import ShippingOptions, check_out
     from analysis.shipping.ship import ship as write_shipment
     from trainables.shipping.package import check_scale
 
     check_scale(scale)
+    check_out(out)
     console = Console(stderr=True)
     with working(console, f"reading {experiment}, and drawing again from its rows and seeds"):
-        choice = chosen(read_conclusion(ConclusionOptions(experiment, tracking_uri, x, y, level=level)), arm)
-    print(f"shipping {choice.name} of {choice.trial.name}: {choice.why}", file=sys.stderr)
+        asked = ConclusionOptions(experiment, tracking_uri, x, y, level=level)
+        choice = chosen(read_conclusion(asked), arm, asked.words())
+    print(f"shipping {choice.name} of {choice.trial.name}: {why_at(choice.why, scale)}", file=sys.stderr)
     with working(console, "writing it, and measuring it in a fresh process"):
         shipment = write_shipment(choice, ShippingOptions(scale, merge), out)
     print(*agreement_lines(shipment.agreements), f"shipped: {out}, loaded in a fresh process and measured", sep="\n")

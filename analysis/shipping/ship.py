@@ -46,6 +46,16 @@ class ShippingOptions:
     merge: bool = False
 
 
+def check_out(out: Path) -> None:
+    """Refuse a directory that holds files.
+
+    Raises:
+        UserError: `out` exists and is not an empty directory.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out must be a new or an empty directory, but {out} is not", "name another one")
+
+
 def check_can_ship(choice: ChosenAdapter, options: ShippingOptions, out: Path) -> None:
     """Refuse what cannot succeed, before anything is loaded.
 
@@ -53,8 +63,7 @@ def check_can_ship(choice: ChosenAdapter, options: ShippingOptions, out: Path) -
         UserError: `out` exists, the scale is not from 0 to 1, or base or rows are no longer the recorded ones.
     """
     check_scale(options.scale)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out must be a new or an empty directory, but {out} is not", "name another one")
+    check_out(out)
     check_sources([choice.spec])
     if options.merge:
         from trainables.shipping.merged import check_can_merge

@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis.decision.judged import Interval, Judged, shows_gain
 from analysis.decision.pick import Pick
 from analysis.probabilities import percent
-from analysis.report.shipping import doubt, is_settled, settled, undecided
+from analysis.report.shipping import corrected, doubt, is_settled, settled, undecided
 
 
 def answer(found: Pick) -> list[str]:
@@ -27,15 +27,12 @@ def answer(found: Pick) -> list[str]:
     if others:
         sentences.append(f"In {found.fit.name} it cannot be told from {', '.join(others[:5])}"
                          f"{f' and {len(others) - 5} more' if len(others) > 5 else ''}.")  # fmt: skip
-    if found.fit.name in found.corrected:
-        sentences.append(f"On rows that did not choose it, expect {found.corrected[found.fit.name]:.3f} "
-                         f"{found.fit.name}.")  # fmt: skip
-    return [*sentences, *found.would_change]
+    return [*sentences, *corrected(found), *found.would_change]
 
 
 def _nothing(found: Pick) -> list[str]:
     sentences = [f"Ship nothing yet: no candidate both shows a gain over the base alone and meets the constraint with "
-                 f"probability {found.level:.0%} or more."]  # fmt: skip
+                 f"probability {found.level:g} or more on a new seed."]  # fmt: skip
     for one in _likeliest(found):
         short = f" Its mean is {one.rows_short} row{'s' * (one.rows_short > 1)} short." if one.rows_short else ""
         gain = "" if shows_gain(one, found.fit) else f" Its {doubt(one, found)}."

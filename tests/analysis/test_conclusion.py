@@ -121,6 +121,11 @@ def test_pareto_report_ship_winners_and_mlflow_name_one_candidate_and_seed(
     assert [(one.data.tags["pick"], one.data.tags["pick.trial"]) for one in launches] == [
         (pick["candidate"], pick["trial"])
     ]
+    assert [(one.data.tags["pick.level"], one.data.tags["pick.settled"]) for one in launches] == [("0.9", "true")]
+    assert pick["level"] == 0.9 and 0.0 <= pick["probability_of_change"] <= 0.1
+    run("pareto", "--level", "0.999")
+    tags = client.get_run(launches[0].info.run_id).data.tags
+    assert [tags[f"pick{part}"] for part in ("", ".trial", ".level", ".settled")] == ["nothing", "", "0.999", ""]
 
 
 @pytest.mark.slow
@@ -228,7 +233,7 @@ def test_an_arm_outside_the_constraint_is_among_those_left_out(run: Run) -> None
 
 def test_seeds_does_not_say_what_limits_a_study_without_a_pick(run: Run) -> None:
     _, output, _ = run("seeds", experiment="lost")
-    assert "Nothing is picked yet: no candidate shows at the level" in flat(output)
+    assert "Nothing is picked yet: no candidate both shows a gain over the base alone and, at the level" in flat(output)
     assert "limit you" not in output and "Any number of" not in output
 
 

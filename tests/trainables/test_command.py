@@ -129,10 +129,11 @@ def test_a_list_with_an_empty_item_is_refused(text: str) -> None:
 PRINTER = "import sys; from trainables.command import run\ndef f():\n  for _ in range(99999): print('x' * 99)\nrun(f)"
 
 
+@pytest.mark.parametrize("printer", [PRINTER, f"from rich import print; {PRINTER}"], ids=["print", "rich"])
 @pytest.mark.parametrize(("target", "code"), [("| true", 141), ("> /dev/full", 6)])
-def test_output_that_nobody_takes_ends_the_command(target: str, code: int) -> None:
+def test_output_that_nobody_takes_ends_the_command(target: str, code: int, printer: str) -> None:
     script = f'{sys.executable} -c "$0" {target}; echo "${{PIPESTATUS[0]}}"'
-    done = subprocess.run(["/bin/bash", "-c", script, PRINTER], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run(["/bin/bash", "-c", script, printer], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout.strip() == str(code)
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
     assert ("No space left" in done.stderr) == (code == 6)

@@ -96,6 +96,18 @@ def test_a_pick_far_ahead_is_settled_and_one_beside_a_better_that_may_be_admissi
     assert shipping(undecided)[1].startswith("As of now, ship C2 @ 60, seed 0: ")
 
 
+def test_what_would_change_the_pick_is_worth_another_pick(contender: Make) -> None:
+    """D1 is likelier to be admissible, but an answer ahead of the pick is no reason to take another."""
+    sure = contender("A1", *[evaluated(60, 20, 96, 1.0)] * 3)
+    alike = contender("D1", *[evaluated(60, 21, 89, 0.9)] * 3)
+    ahead = contender("C2", *[evaluated(60, 45, 87, 0.5)] * 3)
+    found = picked(sure, alike, ahead)
+    assert found.picked is not None and found.picked.name == "A1 @ 60"
+    likely = {one.name: one.admissible or 0.0 for one in found.judged}
+    assert likely["C2 @ 60"] < likely["D1 @ 60"] < 0.9
+    assert found.would_change[-1].startswith("C2 @ 60 fits better, 0.703 [")
+
+
 def test_equal_generality_is_decided_by_the_price(contender: Make) -> None:
     same = [evaluated(60, 50, 95, 0.5)] * 3
     found = picked(contender("D1", *same, parameters=9e5), contender("C2", *same, parameters=2e5))
@@ -198,6 +210,17 @@ def test_what_is_reported_of_a_choice_among_many_is_corrected_downward(contender
     assert found.best is not None
     assert found.best.estimates["exact_match"].mean > 0.58
     assert found.corrected["exact_match"] == pytest.approx(0.5, abs=0.06)
+    assert "fits better than" not in " ".join(shipping(found))
+
+
+def test_a_choice_worth_more_than_the_pick_is_said_to_be_that_of_other_rows(contender: Make) -> None:
+    """The pick is what the level leaves on these rows; other rows let a better candidate through."""
+    found = picked(
+        contender("A1", *[evaluated(60, 10, 96, 1.0)] * 3), contender("C2", *[evaluated(60, 45, 91, 0.5)] * 3)
+    )
+    assert found.picked is not None and found.picked.name == "A1 @ 60"
+    assert found.corrected["exact_match"] > found.picked.estimates["exact_match"].mean + 0.02
+    assert "; it fits better than A1 @ 60 because other rows choose other candidates." in " ".join(shipping(found))
 
 
 def test_a_base_without_pictures_is_judged_by_its_text(contender: Make) -> None:

@@ -184,6 +184,7 @@ def test_nothing_is_said_of_a_baseline_and_no_winners_are_written(tmp_path: Path
     [
         ("test_accuracy", "NaN", r"results.csv:3: column `test_accuracy`: a value must be a finite"),
         ("test_accuracy", "inf", "must be a finite number, but got 'inf'"),
+        ("test_accuracy", "-1e308", r"must be a number up to 1e\+100, but got '-1e308'"),
         ("test_accuracy", "high", "must be a finite number, but got 'high'"),
         ("test_accuracy", "", "a value must be a finite number, but it is empty"),
         ("accelerator_memory_max", "12 GB", "column `accelerator_memory_max`: a value must be a finite number"),
@@ -259,6 +260,10 @@ def test_a_direction_against_the_metrics_own_is_refused_for_our_results_too(caps
             "from --from or from --experiment, but both are",
         ),
         (["pareto", "--from", "r.csv"], "--map must name the columns x and y, but x and y are missing"),
+        (
+            ["pareto", "--from", "r.csv", "--map", "x=a:lower", "--map", "y=b:lower", "--level", "0.95"],
+            "results that were not made here are compared by --map alone, but --level is given too",
+        ),
         (
             ["pareto", "--from", "r.csv", "--map", "x=a:lower", "--map", "y=b:lower", "--y", "eval_loss"],
             "results that were not made here are compared by --map alone, but --y is given too",

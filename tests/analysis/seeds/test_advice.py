@@ -70,6 +70,15 @@ def test_few_rows_are_named_as_the_limit_whatever_the_seeds(made: Make) -> None:
     assert "Rows, not seeds, limit you" in text and "24 of irrelevant_pass" in text
 
 
+def test_neither_is_named_where_another_pick_comes_with_endless_rows_or_seeds(made: Make) -> None:
+    """A pick that a better arm beats however much is measured: more of neither settles this pick."""
+    found = advise(made(64, A1=[(0.2, 1.0)] * 3, C2=[(0.7, 0.95)] * 3), 0, FIT, CONSTRAINT)
+    assert min(found.with_seeds, found.with_rows) > 0.9 * found.changes
+    assert found.limit == "both"
+    text = " ".join(sentences(found, {"exact_match": 64}))
+    assert "Rows, not seeds" not in text and "Neither is enough alone" in text
+
+
 def test_without_a_pick_nothing_is_said_to_be_the_only_limit(made: Make) -> None:
     """Seeds that scatter widely on many rows: rows alone would not help, and seeds alone are not shown to."""
     found = advise(made(2000, C2=[(0.7, 0.85), (0.7, 0.975), (0.7, 0.9995)]), None, FIT, CONSTRAINT)
@@ -82,6 +91,14 @@ def test_without_a_pick_the_arm_that_may_meet_the_constraint_is_named(made: Make
     found = advise(made(64, C2=[(0.7, 0.90)] * 2, D1=[(0.8, 0.5)] * 2), None, FIT, CONSTRAINT)
     assert found.picked is None
     assert [one.arm for one in found.arms] == ["C2"]
+
+
+def test_a_probability_above_what_is_accepted_is_not_shown_as_accepted() -> None:
+    advice = Advice("C2 @ 60", 0.1004, 0.0996, 0.1004, "seeds", (), 5)
+    assert sentences(advice, {"exact_match": 64})[:2] == [
+        "The pick is C2 @ 60; more data would change that with probability 0.1004.",
+        "Any number of seeds would leave 0.10, any number of rows 0.1004.",
+    ]
 
 
 def test_the_advice_says_its_numbers() -> None:

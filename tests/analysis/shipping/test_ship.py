@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from analysis.cli import main
 from analysis.conclusion import Conclusion, pick_among
 from analysis.probabilities import chance
 from analysis.shipping.chosen import ChosenAdapter, NothingToShip, chosen
@@ -55,6 +56,7 @@ def test_the_directory_holds_peft_files_card_and_digests_without_a_path_of_this_
                   "PeftModel", choice.spec.base.sha256, "A fresh process loaded this directory",
                   "1 (as trained)"):  # fmt: skip
         assert words in card
+    assert "before --scale" not in card
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,12 @@ def test_a_named_candidate_is_shipped_and_said_to_be_named(
     # the adapters of the three evals are 1, 2 and 3 times a vector, so that the changes are 1, 4 and 9 times its square
     assert change_of(tmp_path / "shipped")[0, 0] == pytest.approx(2.0 * size)
     assert json.loads((tmp_path / "shipped" / "provenance.json").read_text())["candidate"] == choice.measured.scale
+
+
+def test_the_pick_named_by_its_name_is_said_to_be_the_pick(found: Conclusion) -> None:
+    assert found.choice.picked is not None
+    name = found.choice.picked.name
+    assert chosen(found, name).why.startswith(f"{name} was named by --arm, and is the pick; a new seed meets")
 
 
 def test_a_derived_pick_is_shipped_without_more_options(found: Conclusion, tmp_path: Path) -> None:
@@ -92,8 +100,10 @@ def test_an_arm_is_shipped_by_its_own_best_candidate_by_the_same_evidence(found:
 def test_an_arm_below_the_level_is_refused_with_its_nearest_and_the_words_that_ship_it(found: Conclusion) -> None:
     strict = replace(found, choice=replace(found.choice, level=0.9999))
     with pytest.raises(NothingToShip, match="no arm D3 of `stage4` has one; the nearest: D3 @ ") as refused:
-        chosen(strict, "D3")
+        chosen(strict, "D3", ["--level", "0.9999", "--tracking-uri", "http://127.0.0.1:5000"])
     assert refused.value.exit_code == ExitCode.CHECK_FAILED
+    words = "pareto --experiment stage4 --level 0.9999 --tracking-uri http://127.0.0.1:5000` says what"
+    assert words in str(refused.value.hint)
     named = str(refused.value.hint).partition("--arm '")[2].partition("'")[0]
     assert chosen(strict, named).name == named
     assert ", below the level of 0.9999." in chosen(strict, named).why
@@ -183,7 +193,9 @@ def test_a_scaled_adapter_has_a_scaled_alpha_and_says_what_it_was_compared_with(
     shipment = ship(choice, ShippingOptions(scale=0.25), tmp_path / "shipped", as_recorded(choice))
     assert shipment.agreements
     assert json.loads((tmp_path / "shipped" / "adapter_config.json").read_text())["lora_alpha"] == 8.0
-    assert "no eval of this strength is recorded" in (tmp_path / "shipped" / "README.md").read_text()
+    card = (tmp_path / "shipped" / "README.md").read_text()
+    assert "no eval of this strength is recorded" in card
+    assert f"{choice.why} This was judged before --scale; at 0.25 of it only what is measured below is known." in card
 
 
 def test_a_strength_that_loads_as_another_is_not_shipped(choice: ChosenAdapter, tmp_path: Path) -> None:
@@ -206,6 +218,14 @@ def test_a_directory_with_files_is_refused(choice: ChosenAdapter, tmp_path: Path
     (tmp_path / "shipped" / "mine.txt").touch()
     with pytest.raises(UserError, match="must be a new or an empty directory"):
         ship(choice, ShippingOptions(), tmp_path / "shipped", as_recorded(choice))
+
+
+def test_the_directory_is_refused_before_anything_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["ship", "--experiment", "none", "--tracking-uri", "sqlite:///none/none.db", "--out", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "error: --out must be a new or an empty directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from made_up_study import made_up_study
 
 from analysis.conclusion import conclude
 from analysis.objectives import frontier_objectives
-from analysis.study_report.content import StudyContent, content_of
+from analysis.study_report.answer import answer
+from analysis.study_report.content import LeftOut, StudyContent, content_of
 from analysis.study_report.findings import answer_pairs, falls
 from analysis.study_report.page import MAX_BYTES, as_html, as_markdown, write_report
 from trainables.errors import UserError
@@ -27,11 +28,11 @@ OBJECTIVES = frontier_objectives("irrelevant_pass", "exact_match", ())
 def reported(tmp_path: Path) -> Callable[..., StudyContent]:
     """Return the content of the report of a made-up study; `lost` deletes its records first."""
 
-    def report(lost: bool = False, unlogged: bool = False) -> StudyContent:
+    def report(lost: bool = False, unlogged: bool = False, level: float = 0.9) -> StudyContent:
         study, measured = made_up_study(tmp_path)
         if lost:
             shutil.rmtree(tmp_path / "runs")
-        found = conclude(study, measured, OBJECTIVES)
+        found = conclude(study, measured, OBJECTIVES, level)
         found = replace(found, measured=dict.fromkeys(found.measured, ())) if unlogged else found
         return content_of(found, ["footprint ship"], date(2026, 11, 28), ["--tracking-uri", "http://127.0.0.1:5000"])
 
@@ -44,6 +45,33 @@ def test_the_first_line_says_what_to_ship_and_the_next_how_sure(reported: Callab
     assert content.answer[1].startswith("As of now, ship D3 @ 60: exact_match 0.583 [")
     assert any("a new seed meets the constraint" in one.casefold() for one in content.answer)
     assert content.picked is not None and content.picked.is_shipped
+
+
+def test_plain_words_are_about_the_pick_where_another_candidate_places_its_arm(
+    reported: Callable[..., StudyContent],
+) -> None:
+    content = reported(level=0.5)
+    assert content.answer[1].startswith("As of now, ship D3 @ 90: exact_match 0.850 [")
+    placed = next(cells for _, cells in content.placements if cells[0].startswith("D3"))
+    assert "@ 60" in placed, "the frontier shows another candidate of the arm"
+    fit = next(cells[1] for cells in content.candidates if cells[0] == "D3 @ 90")
+    assert content.plain[1].startswith("So far the best choice is D3 L4·V6 @ 90, but")
+    assert f"it reaches {100 * float(fit.split()[0]):.0f} of 100; the model alone " in content.plain[1]
+
+
+def test_a_level_is_not_rounded_to_certainty(tmp_path: Path) -> None:
+    choice = conclude(*made_up_study(tmp_path), OBJECTIVES).choice
+    first = answer(replace(choice, level=0.998, picked=None, shipped=None))[0]
+    assert first.endswith("with probability 0.998 or more on a new seed.")
+
+
+def test_the_reasons_of_placements_are_whole(reported: Callable[..., StudyContent]) -> None:
+    content = reported()
+    reason = f"learned {'much ' * 40}at step 60"
+    [first, *others] = content.placements
+    changed = replace(content, placements=((first[0], (*first[1][:-1], reason)), *others),
+                      left_out=(LeftOut("C1", "no gain", reason),))  # fmt: skip
+    assert as_markdown(changed).count(f"| {reason} |") == 2
 
 
 def test_the_band_of_the_frontier_is_a_table_too(reported: Callable[..., StudyContent]) -> None:
