@@ -11,7 +11,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Start": ("init", "doctor", "data", "mini", "explain", "import", "submit", "down"),
     "Watch": ("status", "logs", "list", "rm"),
     "Decide": ("pareto", "report", "compare", "effects", "seeds", "results", "finalists", "rescale", "holdout"),
-    "Ship": ("ship", "verify", "validate", "export"),
+    "Ship": ("ship", "verify", "validate", "lmms-eval", "export"),
 }
 
 
