@@ -13,6 +13,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Decide": ("pareto", "report", "compare", "effects", "seeds", "results", "finalists", "rescale", "holdout"),
     "Ship": ("ship", "verify", "validate", "lmms-eval", "export"),
 }
+PANELS = (*list(GROUPS)[:1], STUDIES, *list(GROUPS)[1:], OTHER)  # in the order of the help
 
 
 def panel_of(name: str) -> str:
