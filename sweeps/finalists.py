@@ -14,9 +14,9 @@ from trainables.command import run
 from trainables.errors import ExitCode, UserError
 
 HELP = help_with_exit_codes(
-    "Measure candidates, every seed of them, on all irrelevant rows, without training: an eval asks a core of 48 only. "
-    "`footprint pareto` prints the command for the candidates that can still be picked, and then picks with these "
-    "rows. Runs on the first device of this machine."
+    "Measure candidates, every seed of them, on all irrelevant rows; nothing trains.\n\n"
+    "An eval asks a core of 48 only. `footprint pareto` prints the command for the candidates that "
+    "can still be picked, and then picks with these rows. Runs on the first device of this machine."
 )
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from trainables.probes.probe import Baseline
 
 HELP = help_with_exit_codes(
-    "Measure candidates, every seed of them, and the base on the holdout (--test and --ood-test of the study), without "
-    "training. `footprint pareto` prints the command for its picks. Choose first: a candidate chosen on these rows is "
+    "Measure candidates and the base on the holdout, rows that no eval has asked; nothing trains.\n\n"
+    "Every seed of a candidate is asked; the rows are --test and --ood-test of the study. `footprint pareto` "
+    "prints the command for its picks. Choose first: a candidate chosen on these rows is "
     "measured too high."
 )
 

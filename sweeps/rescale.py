@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from trainables.record import Record
 
 HELP = help_with_exit_codes(
-    "Evaluate every kept adapter at parts of its strength, and the average of its last three evals, without training; "
-    "the results are candidates of `footprint pareto`. Runs on the first device of this machine."
+    "Evaluate every kept adapter at parts of its strength, and the average of its last three evals; nothing trains.\n\n"
+    "The results are candidates of `footprint pareto`. Runs on the first device of this machine."
 )
 
 

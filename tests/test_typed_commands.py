@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("sweeps", "trainables", "analysis")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 # what another form than that of `typed` prints
-OWN_FORMS = re.compile(r"python -m (?!trainables\.suites\.lmms_eval|sweeps\.\{)(?:sweeps|trainables|analysis)\b|"
+OWN_FORMS = re.compile(r"python -m (?!sweeps\.\{)(?:sweeps|trainables|analysis)\b|"
                        rf"(?<![\w/.])analysis (?:{'|'.join(forms.ANALYSIS)})\b")  # fmt: skip
 
 

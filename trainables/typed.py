@@ -16,9 +16,9 @@ from pathlib import Path
 FORM = "FOOTPRINT_COMMANDS"  # of the environment: processes that a command starts print what the command would
 MODULES = "modules"
 ANALYSIS = ("compare", "effects", "pareto", "report", "results", "seeds", "ship")
-TRAINABLES = ("data", "export", "mini", "validate", "verify")
+TRAINABLES = ("data", "export", "lmms-eval", "mini", "validate", "verify")
 ONLY_FOOTPRINT = ("init", "list", "logs", "rm", "status", "submit")
-OTHER_NAMES = {"import": "trial"}
+OTHER_NAMES = {"import": "trial", "lmms-eval": "suites.lmms_eval"}
 
 
 def typed(name: str, *words: str) -> str:

@@ -81,7 +81,7 @@ def side_of(text: str, among: Candidates) -> Side:
     if words not in known:
         raise UserError(
             f"A and B must be an arm, an arm at a step or a trial of `{among.experiment}`, but got `{named(words)}`",
-            f"{nearest(words, known)}; a step is named as `C2 @ 60`",
+            f"{nearest(words, known)} (a step is named as `C2 @ 60`)",
         )
     candidate = known[words]
     return Side(words, candidate, among.baseline_of(candidate))

@@ -68,6 +68,9 @@ def print_report(info: FrontierInfo, console: Console) -> None:
     pairs = list(zip(info.results, rows, strict=True))
     shown = [at for at in range(2, len(header) - 1) if any(row[at] for row in rows)]
     frontier = Table(header[0], *(header[at] for at in shown), box=None, pad_edge=False, header_style="dim")
+    for column in frontier.columns:
+        # an interval in two lines cannot be read; success criteria of several seeds may be long
+        column.no_wrap = column.header != "criteria"
     for result, row in pairs:
         if result.on_frontier or result.kind == "baseline":
             style = "bold" if result.kind == "frontier" else ""

@@ -26,6 +26,7 @@ EXAMPLES: Mapping[str, str] = {
     "holdout": "footprint holdout --experiment stage4 --candidate 'C2 @ 60'",
     "import": 'footprint import axolotl.yaml --ood ood.jsonl --space "rank=4,8;language=2,4"',
     "list": "footprint list --storage runs",
+    "lmms-eval": "footprint lmms-eval --checkpoint-dir DIR --tasks pope=pope.jsonl --python ~/lmms/bin/python",
     "logs": "footprint logs C2 --experiment stage4",
     "mini build": "footprint mini build --out base",
     "mini show": "footprint mini show --out look",

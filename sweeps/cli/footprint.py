@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from sweeps.cli.command_groups import GROUPS, OTHER, STUDIES, panel_of
+from sweeps.cli.command_groups import GROUPS, PANELS, panel_of
 from sweeps.cli.examples import add_examples
 from sweeps.cli.studies import ALIASES, command_of_study
 from sweeps.execution.submission import studies
@@ -50,7 +50,7 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names, by panel of the help."""
         names = [*studies(), *ALIASES, *self.entry_points]
-        order = {panel: number for number, panel in enumerate((STUDIES, *GROUPS, OTHER))}
+        order = {panel: number for number, panel in enumerate(PANELS)}
         return sorted(set(names), key=lambda name: (order[panel_of(name)], *_place(name)))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:

@@ -17,6 +17,7 @@ from sweeps.display.notebook import NotebookOutput
 from sweeps.display.progress import say
 from sweeps.display.time_left import duration
 from sweeps.display.trial_rows import (
+    CRITERIA_LEGEND,
     MARKS,
     Columns,
     TrialRow,
@@ -169,7 +170,7 @@ class LiveTable:
 
     def _footer(self) -> list[str]:
         found = {label for row in self.rows.values() for label in row.labels}
-        criteria = "optimal, minimum, none: success criteria met" if "criteria" in found else ""
+        criteria = CRITERIA_LEGEND if "criteria" in found else ""
         marks = "; ".join(f"{mark} {meaning}" for label, (mark, meaning) in MARKS.items() if label in found)
         phases = Counter(row.phase.name for row in self.rows.values() if row.verdict is None)
         doing = ", ".join(f"{count} {phase}" for phase, count in phases.items())

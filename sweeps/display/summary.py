@@ -61,6 +61,7 @@ class _Arm(NamedTuple):
     best: Measurement
     fit: float
     baseline_fit: float
+    loss_drop: float
 
 
 def _frontier(records: list[Record]) -> list[str]:
@@ -68,6 +69,8 @@ def _frontier(records: list[Record]) -> list[str]:
     gained = [arm for arm in arms if arm.fit > arm.baseline_fit]
     if not arms:
         return ["No completed arm has an eval that meets the constraint: the frontier is empty."]
+    if not gained and not any(one.metrics["exact_match"] for record in records for one in record.evals()):
+        return [_by_loss(arms)]  # as `analysis pareto` then does
     if not gained:
         nearest = max(arms, key=lambda arm: arm.fit - arm.baseline_fit)
         return [
@@ -90,6 +93,15 @@ def _frontier(records: list[Record]) -> list[str]:
     ]
 
 
+def _by_loss(arms: list[_Arm]) -> str:
+    best = max(arms, key=lambda arm: arm.loss_drop)
+    at = f"{best.name} (step {best.best.step})"
+    if best.loss_drop <= 0:
+        return f"No answer is exact in any trial, and no eval loss is below the baseline's: {at} comes closest."
+    return (f"No answer is exact in any trial, so the fit is the eval loss: it fell most in {at}, by "
+            f"{best.loss_drop:.3f} nats a token.")  # fmt: skip
+
+
 def _admissible(records: list[Record]) -> list[_Arm]:
     by_id = {record.spec().trial_id: record for record in records}
     arms = []
@@ -97,7 +109,8 @@ def _admissible(records: list[Record]) -> list[_Arm]:
         spec, verdict, best = record.spec(), record.verdict(), record.best()
         if verdict is not None and verdict.kind == "completed" and best is not None:
             baseline = _baseline_metrics(record, by_id.get(spec.baseline().trial_id))
-            arms.append(_Arm(spec.name, best, best.metrics["exact_match"], baseline["exact_match"]))
+            loss_drop = baseline["eval_loss"] - best.metrics["eval_loss"]
+            arms.append(_Arm(spec.name, best, best.metrics["exact_match"], baseline["exact_match"], loss_drop))
     return arms
 
 

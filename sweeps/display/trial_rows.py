@@ -20,6 +20,7 @@ TEXT_COLUMNS = (*FIT, ("text", "text_retention", "{:.2f}"), ("danger", "dangerou
 Columns = tuple[tuple[str, str, str], ...]
 # label -> the mark after the trial's name, and its meaning
 MARKS = {"degraded": ("†", "degraded"), "overridden": ("‡", "started with --force")}
+CRITERIA_LEGEND = "optimal, minimum, none: success criteria met"
 
 
 @dataclass

@@ -68,7 +68,7 @@ def submission(cluster: ClusterFile, study: str, words: Sequence[str], now: date
     """
     known = studies()
     if study not in known:
-        hint = f"{nearest(study, known)}; options of `footprint submit` stand before the cluster's file"
+        hint = f"{nearest(study, known)} (options of `footprint submit` stand before the cluster's file)"
         raise UserError(f"a study must be one of Footprint's, but got `{named(study)}`", hint)
     storage = option(words, "--storage")
     if not storage or not PurePosixPath(storage).is_absolute():

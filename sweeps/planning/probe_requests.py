@@ -9,6 +9,7 @@ from trainables.errors import UserError, items, named, nearest
 from trainables.io.checksums import canonical_json
 from trainables.io.task_files import YAML_SUFFIXES, file_digest, task_digest
 from trainables.spec import ProbeRequest, Source, TrialSpec
+from trainables.typed import typed
 
 OPTION, EXAMPLE = "--probes", "shift lm-eval:TASK,DIR/task.yaml,TASK=ROWS.jsonl"
 SHIFT, LM_EVAL, LMMS_EVAL = "shift", "lm-eval", "lmms-eval"
@@ -77,8 +78,7 @@ def _requests(word: str) -> Iterator[ProbeRequest]:
     elif suite == LMMS_EVAL:
         raise UserError(
             "lmms-eval measures adapters that are kept, in an environment of its own, but --probes asks at each eval",
-            "after training: python -m trainables.suites.lmms_eval --checkpoint-dir ADAPTER --python ENV/bin/python "
-            f"--tasks {tasks or 'pope,mmvp'}",
+            f"after training: {_lmms_command(tasks)}",
         )
     elif suite != LM_EVAL or not tasks:
         known = (SHIFT, f"{LM_EVAL}:TASK", f"{LMMS_EVAL}:TASK")
@@ -87,6 +87,11 @@ def _requests(word: str) -> Iterator[ProbeRequest]:
     else:
         for task in items(tasks, OPTION, EXAMPLE):
             yield _task(task)
+
+
+def _lmms_command(tasks: str) -> str:
+    asked = [one if "=" in one else f"{one}={one}.jsonl" for one in (tasks or "pope,mmvp").split(",") if one]
+    return typed("lmms-eval", "--checkpoint-dir", "ADAPTER", "--python", "ENV/bin/python", "--tasks", ",".join(asked))
 
 
 def _task(text: str) -> ProbeRequest:

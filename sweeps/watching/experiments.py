@@ -12,6 +12,7 @@ from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import experiment_directory
 from sweeps.watching.launches import launch_of
 from trainables.errors import UserError, named, nearest
+from trainables.typed import typed
 
 BLOCK_BYTES = 512  # of st_blocks, whatever the file system
 
@@ -34,7 +35,7 @@ def experiments_in(storage: Path) -> list[Experiment]:
     if not storage.is_dir():
         raise UserError(
             f"--storage must be a directory of experiments, but {named(str(storage))} is none",
-            "go to the directory where the sweep was started, or pass --storage",
+            f"go to the directory where the sweep was started, or pass --storage; `{typed('smoke')}` runs a first one",
         )
     return [Experiment(path) for path in sorted(storage.iterdir()) if _is_experiment(path)]
 

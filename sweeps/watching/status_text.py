@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.display.time_left import duration
-from sweeps.display.trial_rows import columns_of, numbers, stop_line
+from sweeps.display.trial_rows import CRITERIA_LEGEND, columns_of, numbers, stop_line
 from sweeps.watching.status import ExperimentStatus, WatchedTrial
 from trainables.folded import Folded
 
@@ -26,6 +26,8 @@ def status_parts(status: ExperimentStatus) -> Iterator[RenderableType]:
     yield Text(headline(status))
     if status.trials:
         yield Folded(_table(status.trials))
+    if any("criteria" in one.row.labels for one in status.trials):
+        yield Text(CRITERIA_LEGEND)
     for one in status.trials:
         if one.row.verdict is not None and one.row.verdict.reason:
             yield Text(stop_line(one.row.spec.name, one.row.verdict))

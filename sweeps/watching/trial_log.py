@@ -42,7 +42,7 @@ def trial_named(experiments: Sequence[Experiment], name: str) -> tuple[Experimen
     where = ", ".join(f"`{one.name}`" for one in experiments)
     if not found:
         known = {_names(record)[0] for _, record in records}
-        hint = f"{nearest(name, known)}; --experiment chooses another experiment"
+        hint = f"{nearest(name, known)} (--experiment chooses another experiment)"
         raise UserError(f"a trial must be one of {where}, but got `{named(name)}`", hint)
     several = ", ".join(f"{record.name} of {experiment.name}" for experiment, record in found)
     raise UserError(f"a name must mean one trial, but `{named(name)}` means {several}",

@@ -96,6 +96,19 @@ def test_the_report_and_the_json_state_interval_and_surfaces(info: FrontierInfo)
     assert f"(95 % of draws of rows and seeds: {body['hypervolume']['low']:.3g} to" in out.getvalue()
 
 
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_an_interval_of_the_table_stays_in_one_line(info: FrontierInfo, columns: int) -> None:
+    from rich.console import Console
+
+    from analysis.report.tables import print_report
+
+    out = io.StringIO()
+    print_report(info, Console(width=columns, file=out))
+    table = out.getvalue().partition("not on the frontier")[0]
+    assert table.count("[") == table.count("]") >= 2
+    assert all(line.count("[") == line.count("]") for line in table.splitlines())
+
+
 def test_a_share_is_never_reached_beyond_one_nor_outside_of_the_constraint(info: FrontierInfo) -> None:
     assert info.attained is not None
     points = np.array([point for one in info.attained.surfaces for point in one.points])

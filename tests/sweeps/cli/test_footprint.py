@@ -13,7 +13,7 @@ from ended import ended_by
 from installed_commands import ROOT, declared, install
 
 from sweeps.cli import footprint
-from sweeps.cli.command_groups import OTHER, panel_of
+from sweeps.cli.command_groups import GROUPS, OTHER, PANELS, STUDIES, panel_of
 from sweeps.cli.studies import line_of_study
 from sweeps.execution.submission import studies
 from trainables.errors import ExitCode
@@ -35,7 +35,7 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_installed")
 def test_the_help_lists_each_declared_subcommand_with_what_it_does() -> None:
     found = ended_by(footprint.main, "footprint", "--help")
-    listed = set(re.findall(r"^│ (\w+) +\w", found.stdout, re.MULTILINE))
+    listed = set(re.findall(r"^│ ([\w-]+) +\w", found.stdout, re.MULTILINE))
     assert found.exit_code == 0 and listed == {*declared(), *studies(), "import"}
 
 
@@ -47,6 +47,10 @@ def test_every_command_has_a_help_of_80_columns(name: str, monkeypatch: pytest.M
     assert found.exit_code == 0 and f"Usage: footprint {name} " in found.stdout
     assert max(map(len, found.stdout.splitlines())) <= 80
     assert panel_of(name) != OTHER
+
+
+def test_the_help_begins_with_how_to_start() -> None:
+    assert PANELS[:2] == ("Start", STUDIES) and {*PANELS} == {*GROUPS, STUDIES, OTHER}
 
 
 @pytest.mark.usefixtures("_installed")

@@ -30,13 +30,14 @@ def finished(tmp_path: Path) -> Arm:
         keeps: float = 1.0,
         quantization: Quantization = "nf4-double",
         kind: VerdictKind = "completed",
+        loss: float = 1.5,
     ) -> Record:
         layers = {"A": (0, 0), "B": (0, 2), "C": (2, 2)}[name[0]]
         planned = running_record(tmp_path, name, *layers, steps=()).spec()
         spec = TrialSpec.model_validate({**planned.model_dump(), "quantization": quantization})
         record = Record(tmp_path / "trials" / f"{name}-{spec.trial_id}")
         record.create(spec)
-        metrics = {"exact_match": fit, "irrelevant_pass": keeps}
+        metrics = {"exact_match": fit, "irrelevant_pass": keeps, "eval_loss": loss}
         record.append(Measurement("eval", 0 if spec.placement.is_baseline else 30, metrics))
         if not spec.placement.is_baseline:
             with record.saving("best") as directory:
@@ -70,6 +71,20 @@ def test_where_no_arm_gained_that_is_said_with_the_numbers(finished: Arm) -> Non
         "No arm that meets the constraint beats the baseline: of 2 such trials C1 comes closest, with "
         "4.0% exact answers (step 30) against 4.0% of the baseline. Try longer training or a higher learning rate."
     )
+
+
+def test_where_no_answer_is_exact_the_loss_is_the_fit_as_in_the_decision(finished: Arm) -> None:
+    baseline, better = finished("A0", 0.0), finished("C1", 0.0, loss=1.2)
+    assert frontier(baseline, finished("B1", 0.0, loss=1.4), better) == (
+        "No answer is exact in any trial, so the fit is the eval loss: it fell most in C1 (step 30), by 0.300 nats a "
+        "token."
+    )
+    stopped = finished("C2", 0.1, kind="pruned")  # one exact answer makes exact answers the fit
+    assert "No arm that meets the constraint beats" in frontier(baseline, better, stopped)
+
+
+def test_where_nothing_was_learned_at_all_that_is_said(finished: Arm) -> None:
+    assert "no eval loss is below the baseline's: C1 (step 30)" in frontier(finished("A0", 0.0), finished("C1", 0.0))
 
 
 def test_a_gain_is_over_the_baseline_of_the_same_quantization(finished: Arm) -> None:

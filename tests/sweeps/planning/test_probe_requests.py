@@ -47,7 +47,12 @@ def test_probes_are_read_with_their_files(own_task: Path) -> None:
         ("shift:now", "must name `shift`"),
         ("lm-eval:gone.yaml", "must be a file"),
         ("lm-eval:ifeval=gone.jsonl", "must be a file"),
-        ("lmms-eval:pope", "python -m trainables.suites.lmms_eval"),
+        (
+            "lmms-eval:pope,mmvp=rows.jsonl",
+            "footprint lmms-eval --checkpoint-dir ADAPTER --python ENV/bin/python "
+            "--tasks pope=pope.jsonl,mmvp=rows.jsonl",
+        ),
+        ("lmms-eval", "--tasks pope=pope.jsonl,mmvp=mmvp.jsonl"),
     ],
 )
 def test_other_texts_are_refused(text: str, told: str) -> None:

@@ -75,6 +75,7 @@ def test_a_storage_without_experiments_and_one_that_is_not_there(tmp_path: Path)
     assert listing(tmp_path).stdout == f"no experiment in {tmp_path}\n"
     found = listing(tmp_path / "gone")
     assert found.exit_code == ExitCode.BAD_INPUT and "must be a directory of experiments" in found.stderr
+    assert "`footprint smoke` runs a first one" in found.stderr
 
 
 @pytest.mark.parametrize(

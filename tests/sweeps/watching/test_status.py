@@ -91,6 +91,17 @@ def test_a_running_experiment_shows_what_trains_where_what_waits_and_why_trials_
     assert lines[-1].startswith(f"to follow one: footprint logs {names['A1']} -f ")
 
 
+def test_success_criteria_are_shown_with_what_they_are(make_record: Callable[..., Record], tmp_path: Path) -> None:
+    legend = "optimal, minimum, none: success criteria met"
+    record = make_record("C2")
+    record.close(Verdict(kind="completed", step=120))
+    assert legend not in status(tmp_path, "stage4").stdout
+    met = {name: {"met": name == "minimum"} for name in ("minimum", "optimal")}
+    (record.directory / "labels.json").write_text(json.dumps(met | {"degraded": []}))
+    shown = status(tmp_path, "stage4").stdout
+    assert "completed, minimum" in shown and legend in shown.splitlines()
+
+
 def test_the_log_of_a_trial_is_in_its_newest_attempt_and_its_line_fits_80_columns(
     sweep: Experiment, make_record: Callable[..., Record], tmp_path: Path
 ) -> None:
