@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 LEAST_SHOWN = 0.01
 MOST_DIGITS = 6
 
@@ -21,12 +23,12 @@ def chance(value: float, level: float | None = None, *, is_most: bool = False) -
 
 def percent(value: float, level: float | None = None) -> str:
     """Return a probability for the cell of a table, `97%`, by the same rules: `<1%` and `>99%` at the ends."""
-    # a half is rounded to the even number: 0.5 to 0, and 99.5 to 100
+    # cells have fewer digits: 0.005 and 0.995 count to the ends
     if 0.0 <= value <= LEAST_SHOWN / 2:
         return "<1%"
     if 1.0 - LEAST_SHOWN / 2 <= value <= 1.0:
         return ">99%"
-    return f"{_rounded(100.0 * value, None if level is None else 100.0 * level, 0)}%"
+    return f"{Decimal(_rounded(value, level, 2)).scaleb(2)}%"  # the digits of `chance`
 
 
 def _rounded(value: float, level: float | None, digits: int, is_most: bool = False) -> str:

@@ -176,15 +176,18 @@ def _finalists(judged: Sequence[Judged], choice: Chosen | None, fit: Objective, 
     return tuple(judged[one] for one in finalists(choice, means, admissible, gaining, level))
 
 
-def _nearest_misses(judged: Sequence[Judged], fit: Objective, only: Collection[str]) -> tuple[Judged, ...]:
-    """Return the candidates that gain and miss the level by the least.
+def nearest_first(judged: Sequence[Judged], fit: Objective) -> list[Judged]:
+    """Return the candidates that gain, those that miss the level by the least first.
 
     Those that show their gain come first, then those that miss by the fewest rows, then the likeliest.
     """
+    gaining = [one for one in judged if one.rows_short is not None and gains(one, fit)]
+    return sorted(gaining, key=lambda one: (not shows_gain(one, fit), one.rows_short or 0, -(one.admissible or 0.0)))
+
+
+def _nearest_misses(judged: Sequence[Judged], fit: Objective, only: Collection[str]) -> tuple[Judged, ...]:
     among = [one for one in judged if not only or one.name in only]
-    gaining = [one for one in among if one.rows_short is not None and gains(one, fit)]
-    order = sorted(gaining, key=lambda one: (not shows_gain(one, fit), one.rows_short or 0, -(one.admissible or 0.0)))
-    return tuple(order[:NEAREST])
+    return tuple(nearest_first(among, fit)[:NEAREST])
 
 
 def _shipped(at: int, found: DrawnCandidates, constraint: Constraint, level: float) -> Shipped:

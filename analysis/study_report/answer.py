@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.decision.judged import Interval, Judged, shows_gain
-from analysis.decision.pick import Pick
+from analysis.decision.pick import Pick, nearest_first
 from analysis.probabilities import percent
 from analysis.report.shipping import corrected, doubt, is_settled, settled, undecided
 
@@ -33,28 +33,24 @@ def answer(found: Pick) -> list[str]:
 def _nothing(found: Pick) -> list[str]:
     sentences = [f"Ship nothing yet: no candidate both shows a gain over the base alone and meets the constraint with "
                  f"probability {found.level:g} or more on a new seed."]  # fmt: skip
-    for one in _likeliest(found):
+    for one in _nearest_of_arms(found):
         short = f" Its mean is {one.rows_short} row{'s' * (one.rows_short > 1)} short." if one.rows_short else ""
         gain = "" if shows_gain(one, found.fit) else f" Its {doubt(one, found)}."
         sentences.append(f"{one.name} comes near: {_values(one, found)}. {_admissible(one, found)}{short}{gain}")
     return sentences
 
 
-def _likeliest(found: Pick) -> list[Judged]:
-    """Return the candidate that gains and is the likeliest to meet the constraint, of up to three arms.
-
-    Those that show their gain come first.
-    """
-    gaining = [one for one in found.judged if one.admissible is not None and one.gain and one.gain.mean > 0]
+def _nearest_of_arms(found: Pick) -> list[Judged]:
+    """Return the candidate that misses the level by the least, of up to three arms, the nearest first."""
     by_arm: dict[str, Judged] = {}
-    for one in sorted(gaining, key=lambda each: (not shows_gain(each, found.fit), -(each.admissible or 0.0))):
+    for one in nearest_first(found.judged, found.fit):
         by_arm.setdefault(one.candidate.arm, one)
     return list(by_arm.values())[:3]
 
 
 def nearest(found: Pick) -> Judged | None:
-    """Return the candidate that gains and is the likeliest to meet the constraint, None if none gains."""
-    return next(iter(_likeliest(found)), None)
+    """Return the candidate that gains and misses the level by the least, None if none gains."""
+    return next(iter(_nearest_of_arms(found)), None)
 
 
 def _values(one: Judged, found: Pick) -> str:

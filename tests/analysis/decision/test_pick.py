@@ -11,6 +11,7 @@ from analysis.candidates import Candidate, SeedEval
 from analysis.decision.pick import Contender, Pick, pick
 from analysis.mlflow_runs import TrialRun
 from analysis.report.shipping import shipping
+from analysis.study_report.answer import nearest
 from trainables.constraint import CONSTRAINT, TEXT_CONSTRAINT
 from trainables.pareto import parse_objectives
 from trainables.probes.metric import Proportion, RowResults
@@ -94,6 +95,18 @@ def test_a_pick_far_ahead_is_settled_and_one_beside_a_better_that_may_be_admissi
     assert shipping(settled)[0].startswith("Ship C2 @ 60, seed 0: ")
     assert shipping(undecided)[0].startswith("Undecided: with probability 0.")
     assert shipping(undecided)[1].startswith("As of now, ship C2 @ 60, seed 0: ")
+
+
+def test_the_report_names_the_same_nearest_as_pareto_and_ship(contender: Make) -> None:
+    """By their means D1 meets the constraint and C2 misses it by a row, but C2 is likelier: its seeds agree."""
+    near = [evaluated(60, 40, passing, 0.5, 96 - passing) for passing in (96, 87, 78)]
+    found = picked(contender("C2", *[evaluated(60, 45, 86, 0.4)] * 3), contender("D1", *near), level=0.999)
+    assert found.picked is None
+    likely = {one.candidate.arm: (one.rows_short, one.admissible) for one in found.judged}
+    assert likely["D1"][0] == 0 and likely["C2"][0] == 1, likely
+    assert (likely["D1"][1] or 0.0) < (likely["C2"][1] or 0.0)
+    first = nearest(found)
+    assert first is not None and first.name == found.nearest[0].name == "D1 @ 60"
 
 
 def test_what_would_change_the_pick_is_worth_another_pick(contender: Make) -> None:
