@@ -37,6 +37,7 @@ From Python, as pandas frames::
   certain.
 - `read_conclusion`: Reads a study from MLflow and concludes, as a command was asked to.
 - `report/`: Writes the frontier as text and files.
+- `runs_table`: The command `analysis runs`: the runs of a study in MLflow, one a line.
 - `seeds/`: Says which arms deserve more seeds, or that rows limit the choice.
 - `shipping/`: Chooses what is shipped, writes its directory and model card, and checks it in a fresh process.
 - `standings`: Compares placements by their results by row; every eval of an arm is a candidate on its path.

@@ -14,6 +14,7 @@ from analysis.compare.command import compare
 from analysis.effects.command import effects
 from analysis.open_page import OpenPage, open_page
 from analysis.options import DEFAULT_LEVEL, ConclusionOptions, Fit, Generality, Level, TrackingUri
+from analysis.runs_table import runs
 from analysis.seeds.command import seeds
 from analysis.shipping.command import ship
 from analysis.study_report.command import report
@@ -123,6 +124,7 @@ app.command()(compare)
 app.command()(effects)
 app.command()(seeds)
 app.command()(report)
+app.command()(runs)
 app.command()(ship)
 
 

@@ -45,8 +45,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "foreign",
         "placements", "candidates", "uncertainty", "decision", "holdout", "placement_results", "standings",
         "attained", "guard_limits", "study_constraint", "frontier", "conclusion", "read_conclusion", "templates",
-        "compare", "effects", "report", "seeds", "charts", "trial_report", "shipping", "study_report", "frames", "cli",
-        "__main__",
+        "compare", "effects", "report", "runs_table", "seeds", "charts", "trial_report", "shipping", "study_report",
+        "frames", "cli", "__main__",
     ),
 }  # fmt: skip
 STUDIES = (

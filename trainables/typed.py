@@ -15,7 +15,7 @@ from pathlib import Path
 
 FORM = "FOOTPRINT_COMMANDS"  # of the environment: processes that a command starts print what the command would
 MODULES = "modules"
-ANALYSIS = ("compare", "effects", "pareto", "report", "results", "seeds", "ship")
+ANALYSIS = ("compare", "effects", "pareto", "report", "results", "runs", "seeds", "ship")
 TRAINABLES = ("data", "export", "lmms-eval", "mini", "validate", "verify")
 ONLY_FOOTPRINT = ("init", "list", "logs", "rm", "status", "submit")
 OTHER_NAMES = {"import": "trial", "lmms-eval": "suites.lmms_eval"}

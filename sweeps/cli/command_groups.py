@@ -10,7 +10,7 @@ STUDIES, OTHER = "Studies", "Other packages"
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Start": ("init", "doctor", "data", "mini", "explain", "import", "submit", "down"),
     "Watch": ("status", "logs", "list", "rm"),
-    "Decide": ("pareto", "report", "compare", "effects", "seeds", "results", "finalists", "rescale", "holdout"),
+    "Decide": ("pareto", "report", "compare", "effects", "seeds", "results", "runs", "finalists", "rescale", "holdout"),
     "Ship": ("ship", "verify", "validate", "lmms-eval", "export"),
 }
 PANELS = (*list(GROUPS)[:1], STUDIES, *list(GROUPS)[1:], OTHER)  # in the order of the help

@@ -40,6 +40,7 @@ EXAMPLES: Mapping[str, str] = {
     "rescale": "footprint rescale --experiment stage4",
     "results": "footprint results --experiment stage4",
     "rm": "footprint rm stage4 --keep-runs",
+    "runs": "footprint runs --experiment stage4 --format csv",
     "search": 'footprint search --trials 40 --modules attention,mlp --vary "learning_rate=1e-4..1e-3"',
     "seeds": "footprint seeds --experiment stage4",
     "ship": "footprint ship --experiment stage4 --out adapter",
