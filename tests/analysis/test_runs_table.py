@@ -39,7 +39,7 @@ def test_every_run_is_a_line_with_how_it_ended_and_its_values(run: Run) -> None:
     body = json.loads(output)
     assert (body["fit"], body["generality"]) == ("exact_match", "irrelevant_pass")
     runs = {one["trial"]: one for one in body["runs"]}
-    assert any(name.startswith("A0") for name in runs) and len(runs) == len(body["runs"]) > 5
+    assert any(name.startswith("A0") for name in runs) and len({one["run_id"] for one in body["runs"]}) == 17
     c2 = next(one for name, one in runs.items() if name.startswith("C2"))
     assert c2["where"].startswith("L") and c2["status"] and c2["run_id"]
     assert c2["best_step"] is None or 0 <= c2["best_fit"] <= 1
