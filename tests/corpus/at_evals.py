@@ -111,9 +111,10 @@ def _generate_from_a_table(trial: Any, stack: ExitStack) -> None:
     def generate(**keywords: Any) -> Any:
         import torch
 
-        original(**keywords)  # the model is run, its words are thrown away
         rows = keywords["input_ids"]
-        return torch.cat([rows, torch.tensor([answer] * len(rows))], dim=1)
+        steps = original(**keywords).shape[1] - rows.shape[1]  # the model is run, its words are thrown away
+        words = (answer + [tokenizer.pad_token_id] * steps)[:steps]
+        return torch.cat([rows, torch.tensor([words] * len(rows))], dim=1)
 
     replace(stack, model, "generate", generate)
 
