@@ -14,6 +14,7 @@ from analysis.frontier import FIT, FrontierInfo, Kind, PlacementResult
 from analysis.placements import SeedRun
 from analysis.probabilities import percent
 from analysis.report.conclusions import full_label, marked_label, values_of
+from analysis.report.shipping import is_settled
 from analysis.uncertainty import Estimate
 from trainables.pareto import Objective, as_costs, directions_of
 
@@ -78,6 +79,15 @@ class CandidatePath:
 
 
 @dataclass(frozen=True)
+class PickMark:
+    """Where the pick lies, which can be another eval of its arm than the one that stands for it."""
+
+    legend: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
 class Chart:
     """A scatter plot of the first two objectives; `seeds` are the trials of a mean, `step` the frontier's edge.
 
@@ -96,6 +106,7 @@ class Chart:
     x_range: Span
     y_range: Span
     reached: tuple[tuple[tuple[float, float], ...], ...] = ()
+    pick: PickMark | None = None
 
     def label_offsets(
         self, area: tuple[float, float], character: tuple[float, float]
@@ -123,8 +134,10 @@ def chart_of(info: FrontierInfo, limits: Sequence[Limit] = (), paths: Sequence[C
     along = [point for path in paths for point in path.points]
     found = len(info.of_kind("frontier"))
     corners = [point for one in info.attained.surfaces for point in one.points] if info.attained else []
-    x_range = _range([mark.x for mark in marks] + [one.value for one in shown] + [x for x, _ in (*along, *corners)])
-    y_range = _range([mark.y for mark in marks] + [y for _, y in (*along, *corners)])
+    pick = _pick_mark(info)
+    placed = [*marks, *([pick] if pick else [])]
+    x_range = _range([mark.x for mark in placed] + [one.value for one in shown] + [x for x, _ in (*along, *corners)])
+    y_range = _range([mark.y for mark in placed] + [y for _, y in (*along, *corners)])
     return Chart(
         title=f"{info.experiment}: {found} of {len(info.results)} {info.noun}s on the frontier of {y.name}, {x.name}",
         x=x,
@@ -137,7 +150,20 @@ def chart_of(info: FrontierInfo, limits: Sequence[Limit] = (), paths: Sequence[C
         x_range=x_range,
         y_range=y_range,
         reached=_edges(info, x_range, y_range),
+        pick=pick,
     )
+
+
+def _pick_mark(info: FrontierInfo) -> PickMark | None:
+    """Return the mark of the pick, None where nothing is picked or an objective is not known of it."""
+    choice = info.choice
+    if choice is None or choice.picked is None:
+        return None
+    known = choice.picked.estimates
+    x, y = (known.get(one.name) for one in info.objectives[:2])
+    if x is None or y is None:
+        return None
+    return PickMark(f"the pick{'' if is_settled(choice) else ', undecided'}: {choice.picked.name}", x.mean, y.mean)
 
 
 def staircase(costs: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 FONT_POINTS = 8.5
 INK, FAINT, GRID, QUIET = "#222222", "#D9D9D9", "#EEEEEE", "#7A7A7A"
 LIMIT_COLOUR, PATH_COLOUR, SEED_COLOUR = "#D55E00", "#A8A8A8", "#9CC7E0"
+PICK_COLOUR, PICK_POINTS, LEGEND_POINTS = "#009E73", 18.0, 10.0
 DASHES = ((0, (5, 4)), (0, (1, 2)))
 LEFT_POINTS, RIGHT_POINTS, TOP_POINTS = 50.0, 10.0, 14.0
 LEGEND_ROW_POINTS, AXIS_TITLE_POINTS, LEGEND_ENTRY_POINTS = 15.0, 42.0, 175.0
@@ -85,6 +86,10 @@ def _draw_marks(axes: Axes, chart: Chart) -> dict[str, str]:
         named.add(mark.kind)
         drawn.set_gid(f"mark-{number}")
         hover[f"mark-{number}"] = mark.hover
+    if chart.pick is not None:
+        ring = {"facecolors": "none", "edgecolors": PICK_COLOUR, "linewidths": 2.0}
+        axes.scatter([chart.pick.x], [chart.pick.y], s=PICK_POINTS**2, zorder=4.5, **ring)
+        axes.scatter([], [], s=LEGEND_POINTS**2, label=chart.pick.legend, **ring)
     for index, mark in enumerate(mark for mark in chart.marks if mark.spans):
         _draw_spans(axes, mark, "interval, or range of two seeds" if index == 0 else None)
     return hover
