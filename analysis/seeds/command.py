@@ -60,14 +60,14 @@ def seeds(  # noqa: PLR0913, PLR0917 one function is the whole command line
     if not 0 < accepted < 1:
         raise UserError(f"--accepted must be above 0 and below 1, but got {quoted(accepted)}", "--accepted 0.1")
     asked, spent = ConclusionOptions(experiment, tracking_uri, x, y, level=level), 0
-    ran: set[tuple[str, ...]] = set()
+    before: tuple[str, ...] = ()
     while True:
         with working(Console(stderr=True), f"reading {experiment}, and drawing again from its rows and seeds"):
             found = _advised(asked, margin, accepted)
         _print(found, form, accepted)
-        if not loop or not found.command or found.command in ran:
+        if not loop or found.command in ((), before):  # what was run has left everything as it was
             return
-        ran.add(found.command)
+        before = found.command
         if spent + found.trials > max_trials:
             left = max_trials - spent
             print(

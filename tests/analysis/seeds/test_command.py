@@ -165,6 +165,21 @@ def test_the_loop_ends_where_a_command_changes_nothing(seeds: Run, monkeypatch: 
     assert launched == [("ask",)]
 
 
+def test_the_loop_asks_the_finalists_again_after_new_seeds(seeds: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is the same, but the new seeds have not answered yet."""
+    launched: list[tuple[str, ...]] = []
+    real, planned = of_seeds._advised, iter([(("ask",), 0), (("train",), 2), (("ask",), 0), ((), 0)])
+
+    def advised(*options: Any) -> Any:
+        command, trials = next(planned)
+        return replace(real(*options), command=command, trials=trials)
+
+    monkeypatch.setattr(of_seeds, "_advised", advised)
+    monkeypatch.setattr(of_seeds, "run_printed", launched.append)
+    assert seeds("--loop", "--max-trials", "5")[0] == 0
+    assert launched == [("ask",), ("train",), ("ask",)]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
