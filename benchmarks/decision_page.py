@@ -22,6 +22,7 @@ from benchmarks.decision_measure import (
     Calibration,
     Coverage,
     Measured,
+    Regret,
 )
 from benchmarks.decision_worlds import EVAL_CORRELATION, FIT_ROWS, LIMIT, PASS_ROWS, PASS_SEED_DEVIATION
 from benchmarks.pareto_scale import CANDIDATES, RESAMPLES, Scale
@@ -72,34 +73,35 @@ def page(found: Measured, scale: Scale, machine: str, day: date) -> str:
         log_loss_bar=f"{LOG_LOSS_BAR:g}",
         out_of_reach=out_of_reach(found),
         correlation=f"{EVAL_CORRELATION:g}",
-        regrets=[
-            [one.seeds, one.rule, f"{one.regret:.3f}", f"{one.violations:.0%}", f"{one.nothing:.0%}"]
-            for one in found.regrets
-        ],
-        accepted=f"{ACCEPTED:g}",
-        margin=f"{MARGIN:g}",
-        settled=settled(found),
-        changes=[
-            [
-                one.seeds,
-                "all rows" if one.finalists else "the core",
-                f"{one.low:g} to {one.high:g}",
-                one.cases,
-                f"{one.said:.2f}",
-                f"{one.true:.2f}",
-            ]
-            for one in found.changes
-        ],
+        regrets=[_regret_row(one) for one in found.regrets],
+        **_changes(found),
         candidates=f"{CANDIDATES:,}",
         resamples=f"{RESAMPLES:,}",
-        scale={
-            "frontier": f"{scale.frontier_seconds:.1f}",
-            "hypervolume": f"{scale.hypervolume_seconds:.1f}",
-            "attainment": f"{scale.attainment_seconds:.1f}",
-            "memory": f"{scale.peak_memory_mb:.0f}",
-        },
+        scale=_seconds(scale),
         machine=machine,
     )
+
+
+def _regret_row(one: Regret) -> list[str | int]:
+    return [one.seeds, one.rule, f"{one.regret:.3f}", f"{one.violations:.0%}", f"{one.nothing:.0%}"]
+
+
+def _changes(found: Measured) -> dict[str, object]:
+    rows = [
+        [one.seeds, "all rows" if one.finalists else "the core", f"{one.low:g} to {one.high:g}", one.cases,
+         f"{one.said:.2f}", f"{one.true:.2f}"]
+        for one in found.changes
+    ]  # fmt: skip
+    return {"accepted": f"{ACCEPTED:g}", "margin": f"{MARGIN:g}", "settled": settled(found), "changes": rows}
+
+
+def _seconds(scale: Scale) -> dict[str, str]:
+    return {
+        "frontier": f"{scale.frontier_seconds:.1f}",
+        "hypervolume": f"{scale.hypervolume_seconds:.1f}",
+        "attainment": f"{scale.attainment_seconds:.1f}",
+        "memory": f"{scale.peak_memory_mb:.0f}",
+    }
 
 
 def misses(found: Measured) -> list[str]:

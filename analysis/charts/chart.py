@@ -14,7 +14,6 @@ from analysis.frontier import FIT, FrontierInfo, Kind, PlacementResult
 from analysis.placements import SeedRun
 from analysis.probabilities import percent
 from analysis.report.conclusions import full_label, marked_label, values_of
-from analysis.report.shipping import is_settled
 from analysis.uncertainty import Estimate
 from trainables.pareto import Objective, as_costs, directions_of
 
@@ -163,7 +162,7 @@ def _pick_mark(info: FrontierInfo) -> PickMark | None:
     x, y = (known.get(one.name) for one in info.objectives[:2])
     if x is None or y is None:
         return None
-    return PickMark(f"the pick{'' if is_settled(choice) else ', undecided'}: {choice.picked.name}", x.mean, y.mean)
+    return PickMark(f"the pick{'' if choice.is_settled else ', undecided'}: {choice.picked.name}", x.mean, y.mean)
 
 
 def staircase(costs: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from analysis.decision.judged import (
     shows_gain,
 )
 from analysis.decision.pick_reasons import not_known, not_shared, would_change
-from analysis.decision.settled import probability_of_change
+from analysis.decision.settled import ACCEPTED, probability_of_change
 from trainables.constraint import ROUNDING, Constraint
 from trainables.pareto import Objective
 from trainables.rows_needed import LEVEL
@@ -75,16 +75,16 @@ class Pick:
     would_change: tuple[str, ...]
     unknown: tuple[str, ...]
 
+    @property
+    def is_settled(self) -> bool:
+        """Return whether more rows or seeds are unlikely to lead to another pick; False where that is not known."""
+        return self.changes is not None and self.changes <= ACCEPTED
+
 
 def pick(
-    contenders: Sequence[Contender],
-    fit: Objective,
-    generality: Objective,
-    constraint: Constraint,
-    level: float = LEVEL,
-    also: Sequence[str] = (),
-    only: Collection[str] = (),
-) -> Pick:
+    contenders: Sequence[Contender], fit: Objective, generality: Objective, constraint: Constraint,
+    level: float = LEVEL, also: Sequence[str] = (), only: Collection[str] = (),
+) -> Pick:  # fmt: skip
     """Choose among candidates.
 
     Args:
@@ -96,36 +96,29 @@ def pick(
         also: further metrics to estimate.
         only: the names of the candidates that may be picked; all, if it is empty. The others count in the evidence.
     """
-    names = (fit.name, generality.name, *constraint.needs)
+    names, rule = (fit.name, generality.name, *constraint.needs), PickRule(fit, generality, constraint, level, only)
     known = [one for one in contenders if has_rows(one, names)]
     unknown = [one for one in contenders if not has_rows(one, names)]
     others = [judged_without_rows(one, (*names, *also), fit, constraint) for one in unknown]
     found = evidence(known, names, constraint) if known else None
     judged = judge(found, fit, generality, constraint, also) if found else []
-    rule = PickRule(fit, generality, constraint, level, only)
     choice = _choice(found, judged, rule) if found else None
-    picked = judged[choice.picked] if choice else None
-    changes = probability_of_change(found, choice.picked if choice else None, fit, constraint) if found else None
+    at = choice.picked if choice else None
+    changes = probability_of_change(found, at, fit, constraint) if found else None
     return Pick(
-        level=level,
-        fit=fit,
-        generality=generality,
-        contenders=tuple(contenders),
+        level=level, fit=fit, generality=generality, contenders=tuple(contenders),
         judged=_best_first([*judged, *others], fit),
         best=judged[choice.best] if choice else None,
         alike=tuple(judged[one] for one in choice.alike) if choice else (),
-        picked=picked,
-        shipped=_shipped(choice.picked, found, constraint, level) if found and choice else None,
-        nearest=() if picked else _nearest_misses([*judged, *others], fit, only),
+        picked=None if at is None else judged[at],
+        shipped=_shipped(at, found, constraint, level) if found and at is not None else None,
+        nearest=_nearest_misses([*judged, *others], fit, only) if at is None else (),
         finalists=_finalists(judged, choice, fit, level),
         changes=changes,
         corrected=corrected_values(found, judged, choice, rule) if found and choice else {},
         would_change=would_change(judged, choice, level, fit, generality, changes or 0.0),
-        unknown=(
-            *not_known(judged, others, level, constraint, picked is not None),
-            *not_shared(found, (fit.name, generality.name)),
-        ),
-    )
+        unknown=(*not_known(judged, others, level, constraint, at is not None), *not_shared(found, names[:2])),
+    )  # fmt: skip
 
 
 def seed_of(found: Pick, name: str, constraint: Constraint) -> Shipped | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from analysis.frontier import FIT, FrontierInfo, PlacementResult
 from analysis.report.conclusions import full_label, recommended
-from analysis.report.shipping import is_settled
 from trainables.pareto import Objective
 
 WORDS = {
@@ -41,7 +40,7 @@ def _best(pick: PlacementResult, info: FrontierInfo) -> str:
     if info.choice is None or info.choice.picked is None:
         return f"{'The best fit has' if info.is_foreign else 'The best choice is'} {full_label(pick)}"
     name = f"{full_label(pick)} {info.choice.picked.candidate.at}"
-    if is_settled(info.choice):
+    if info.choice.is_settled:
         return f"The best choice is {name}"
     return f"So far the best choice is {name}, but more measurements may well lead to another one"
 

@@ -17,7 +17,7 @@ def shipping(choice: Pick) -> list[str]:
     assert picked.admissible is not None
     sentences = [
         *undecided(choice),
-        f"{'Ship' if is_settled(choice) else 'As of now, ship'} {picked.name}, seed {shipped.chosen.seed}: "
+        f"{'Ship' if choice.is_settled else 'As of now, ship'} {picked.name}, seed {shipped.chosen.seed}: "
         f"{_both(picked, choice)}; a new seed meets the constraint "
         f"with probability {chance(picked.admissible, choice.level)}, {picked.seeds_admissible} of {picked.seeds} "
         f"seeds did, the shipped one does with probability {chance(shipped.admissible, choice.level)}"
@@ -47,14 +47,9 @@ def corrected(choice: Pick) -> list[str]:
     return [f"{found}."]
 
 
-def is_settled(choice: Pick) -> bool:
-    """True when more rows or seeds are unlikely to lead to another pick."""
-    return choice.changes is not None and choice.changes <= ACCEPTED
-
-
 def undecided(choice: Pick) -> list[str]:
     """Return the sentence that warns of a pick that more data is likely to change, else nothing."""
-    if choice.changes is None or is_settled(choice):
+    if choice.changes is None or choice.is_settled:
         return []
     likely = chance(choice.changes, ACCEPTED, is_most=True)
     return [f"Undecided: with probability {likely}, more rows or seeds lead to another pick."]
@@ -62,7 +57,7 @@ def undecided(choice: Pick) -> list[str]:
 
 def settled(choice: Pick) -> list[str]:
     """Return the sentence on a pick that more data is unlikely to change, else nothing."""
-    if choice.changes is None or not is_settled(choice):
+    if choice.changes is None or not choice.is_settled:
         return []
     likely = chance(choice.changes, ACCEPTED, is_most=True)
     found = f"More rows or seeds lead to another pick with probability {likely}"

@@ -9,7 +9,6 @@ from typing import Any
 from analysis.decision.pick import Pick
 from analysis.frontier import FrontierInfo, PlacementResult
 from analysis.mlflow_runs import Value
-from analysis.report.shipping import is_settled
 
 SETTINGS = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps")
 
@@ -39,7 +38,7 @@ def tags_of_pick(choice: Pick | None) -> dict[str, str]:
         "pick": found["candidate"] if found else "nothing",
         "pick.trial": found["trial"] if found else "",
         "pick.level": f"{choice.level:g}" if choice else "",
-        "pick.settled": str(is_settled(choice)).lower() if choice and found else "",
+        "pick.settled": str(choice.is_settled).lower() if choice and found else "",
     }
 
 

@@ -11,17 +11,19 @@ import typer
 from analysis.options import DEFAULT_LEVEL, STORE, ConclusionOptions, Fit, Generality, Level, TrackingUri
 from trainables.progress import working
 
+Arm = Annotated[
+    str,
+    typer.Option(
+        help="An arm ('C2', its best candidate) or a candidate: 'C2 @ 60', 'C2 @ 60 x 0.5', 'C2 @ 90 average'.",
+        show_default="the one that the rows and seeds pick",
+    ),
+]
+
 
 def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
     experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
     out: Annotated[Path, typer.Option(help="New directory for what is shipped.")],
-    arm: Annotated[
-        str,
-        typer.Option(
-            help="An arm ('C2', its best candidate) or a candidate: 'C2 @ 60', 'C2 @ 60 x 0.5', 'C2 @ 90 average'.",
-            show_default="the one that the rows and seeds pick",
-        ),
-    ] = "",
+    arm: Arm = "",
     x: Generality = "",
     y: Fit = "",
     level: Level = DEFAULT_LEVEL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis.decision.judged import Interval, Judged, shows_gain
 from analysis.decision.pick import Pick, nearest_first
 from analysis.probabilities import percent
-from analysis.report.shipping import corrected, doubt, is_settled, settled, undecided
+from analysis.report.shipping import corrected, doubt, settled, undecided
 
 
 def answer(found: Pick) -> list[str]:
@@ -15,7 +15,7 @@ def answer(found: Pick) -> list[str]:
         return _nothing(found)
     sentences = [
         *undecided(found),
-        f"{'Ship' if is_settled(found) else 'As of now, ship'} {picked.name}: {_values(picked, found)}.",
+        f"{'Ship' if found.is_settled else 'As of now, ship'} {picked.name}: {_values(picked, found)}.",
         *settled(found),
         f"It gains {_interval(picked.gain)} {found.fit.name} over the base alone.",
         _admissible(picked, found),

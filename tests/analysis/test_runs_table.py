@@ -10,33 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ended import Ended, ended_by
 
 from analysis.cli import main
 from trainables.errors import ExitCode
 
-Run = Callable[..., tuple[int, str, str]]
+Run = Callable[..., Ended]
 
 
 @pytest.fixture
-def run(
-    matrix: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:  # fmt: skip
+def run(matrix: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", matrix.uri)
 
-    def typed(*words: str) -> tuple[int, str, str]:
+    def typed(*words: str) -> Ended:
         named = () if "--experiment" in words else ("--experiment", "stage4")
-        with pytest.raises(SystemExit) as ended:
-            main(["runs", *named, *words])
-        output = capsys.readouterr()
-        return int(ended.value.code or 0), output.out, output.err
+        return ended_by(main, "analysis", "runs", *named, *words)
 
     return typed
 
 
 def test_every_run_is_a_line_with_how_it_ended_and_its_values(run: Run) -> None:
-    _, output, _ = run("--format", "json")
-    body = json.loads(output)
+    body = json.loads(run("--format", "json").stdout)
     assert (body["fit"], body["generality"]) == ("exact_match", "irrelevant_pass")
     runs = {one["trial"]: one for one in body["runs"]}
     assert any(name.startswith("A0") for name in runs) and len({one["run_id"] for one in body["runs"]}) == 17
@@ -47,15 +42,15 @@ def test_every_run_is_a_line_with_how_it_ended_and_its_values(run: Run) -> None:
 
 
 def test_csv_and_table_have_the_same_runs(run: Run) -> None:
-    body = json.loads(run("--format", "json")[1])
-    rows = list(csv.DictReader(io.StringIO(run("--format", "csv")[1])))
+    body = json.loads(run("--format", "json").stdout)
+    rows = list(csv.DictReader(io.StringIO(run("--format", "csv").stdout)))
     assert [row["run_id"] for row in rows] == [one["run_id"] for one in body["runs"]]
     assert float(rows[-1]["last_exact_match"]) == body["runs"][-1]["last_fit"]
-    _, table, _ = run()
+    table = run().stdout
     assert all(one["trial"] in table for one in body["runs"])
     assert max(map(len, table.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("words", [("--experiment", "stage5"), ("--tracking-uri", "sqlite:///none.db")])
 def test_an_unknown_experiment_or_store_exits_2(run: Run, words: tuple[str, ...]) -> None:
-    assert run(*words)[0] == ExitCode.BAD_INPUT
+    assert run(*words).exit_code == ExitCode.BAD_INPUT

@@ -12,7 +12,6 @@ from analysis.frontier import FrontierInfo, PlacementResult, frontier_info
 from analysis.mlflow_runs import ExperimentRuns, TrialRun
 from analysis.objectives import fit_in, frontier_objectives
 from analysis.report.conclusions import conclusion, recommended, unknowns
-from analysis.report.shipping import is_settled
 from trainables.probes.metric import RowResults
 from trainables.probes.reserve import joined
 from trainables.record import Measurement
@@ -183,7 +182,7 @@ def test_an_arm_that_learned_nothing_is_never_shipped(concluded) -> None:
 def test_the_picture_rings_the_pick_and_says_that_it_is_undecided(concluded) -> None:
     """The pick is an earlier eval than the one that stands for its arm, which D3 may beat."""
     info = concluded({"C2-0": [(60, 40, 48)], "D3-0": [(60, 60, 45)]})
-    assert info.choice is not None and info.choice.picked is not None and not is_settled(info.choice)
+    assert info.choice is not None and info.choice.picked is not None and not info.choice.is_settled
     chart = chart_of(info)
     assert chart.pick is not None and chart.pick.legend == f"the pick, undecided: {info.choice.picked.name}"
     assert (chart.pick.x, chart.pick.y) == (1.0, 40 / ROWS)
