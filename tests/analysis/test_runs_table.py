@@ -13,6 +13,8 @@ import pytest
 from ended import Ended, ended_by
 
 from analysis.cli import main
+from analysis.objectives import frontier_objectives
+from analysis.runs_table import run_lines
 from trainables.errors import ExitCode
 
 Run = Callable[..., Ended]
@@ -39,6 +41,16 @@ def test_every_run_is_a_line_with_how_it_ended_and_its_values(run: Run) -> None:
     assert c2["where"].startswith("L") and c2["status"] and c2["run_id"]
     assert c2["best_step"] is None or 0 <= c2["best_fit"] <= 1
     assert 0 <= c2["last_generality"] <= 1
+
+
+def test_best_and_last_are_told_apart_and_what_was_not_measured_is_none(make_trial, make_experiment) -> None:
+    lost = make_trial("C2-0", last={"exact_match": 0.8, "irrelevant_pass": 0.7},
+                      best={"exact_match": 0.5, "irrelevant_pass": 0.95})  # fmt: skip
+    never = make_trial("D1-0", last={"exact_match": float("nan")}, best={})
+    generality, fit = frontier_objectives("irrelevant_pass", "exact_match", ())
+    first, second = run_lines(make_experiment(lost, never), fit, generality)
+    assert (first.best_fit, first.best_generality, first.last_fit, first.last_generality) == (0.5, 0.95, 0.8, 0.7)
+    assert (second.best_fit, second.best_generality, second.last_fit, second.last_generality) == (None,) * 4
 
 
 def test_csv_and_table_have_the_same_runs(run: Run) -> None:

@@ -84,6 +84,22 @@ def test_a_gain_that_is_not_shown_is_not_picked_and_comes_after_those_that_are(c
     assert both.picked is not None and [one.name for one in both.alike] == ["A1 @ 60"]
 
 
+def test_who_shows_no_gain_is_not_asked_more_rows_of_generality(contender: Make) -> None:
+    found = picked(contender("A2", *[evaluated(48, 1, 88, 1.5)] * 3))
+    (weak,) = found.judged
+    assert weak.gain is not None and weak.gain.mean > 0
+    assert weak.admissible is not None and 0.1 < weak.admissible < 0.9
+    assert found.finalists == ()
+
+
+def test_the_correction_never_chooses_who_shows_no_gain(contender: Make) -> None:
+    """Where the rows drawn leave the pick outside, nothing is chosen: the weak one would lower what is expected."""
+    strong = contender("C2", *[evaluated(60, 50, 92, 0.5)] * 3)
+    found = picked(strong, contender("A2", *[evaluated(48, 1, 96, 1.5)] * 3))
+    assert found.picked is not None and found.picked.name == "C2 @ 60"
+    assert found.corrected["exact_match"] == pytest.approx(50 / VALIDATION, abs=0.05)
+
+
 def test_a_pick_far_ahead_is_settled_and_one_beside_a_better_that_may_be_admissible_is_not(contender: Make) -> None:
     first = contender("C2", *[evaluated(60, 50, 96, 0.5)] * 3)
     settled = picked(first, contender("B1", *[evaluated(60, 10, 96, 1.0)] * 3))
